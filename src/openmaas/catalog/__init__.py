@@ -1,0 +1,1 @@
+"""What is offered: models, deployments, prices."""

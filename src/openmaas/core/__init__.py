@@ -1,0 +1,1 @@
+"""Pure values and laws: money, usage, errors, clock, bounds. No I/O."""

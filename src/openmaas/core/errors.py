@@ -1,0 +1,308 @@
+"""Every way openmaas says no, as one drawn tree.
+
+Two trunks: ``Refused`` is what the caller can mend, ``Failed`` is what we must mend. The docstring of a class is its
+public message, ``code`` its stable name, ``hint`` the next step. Dialects turn a class into a status and a body
+(``dialects/openai/errors.py``); nothing here knows HTTP. A programming mistake is an ``AssertionError`` and not here.
+
+    OpenmaasError
+    ├── Refused                      the caller can mend it
+    │   ├── BadRequest               BodyInvalid · FieldInvalid · TooLarge · ContextExceeded · EngineRefused · Malformed
+    │   ├── NotRecognised            KeyMissing · KeyUnknown · KeyExpired · KeyRevoked
+    │   ├── NotAllowed               ScopeMissing · ModelNotAllowed
+    │   ├── NotFound                 ModelUnknown · ThingUnknown · PathUnknown · MethodUnknown
+    │   ├── Conflict                 AlreadyThere · IdempotencyKeyReused · IdempotencyOutcome
+    │   ├── InsufficientFunds
+    │   ├── LimitReached
+    │   └── SettingInvalid
+    └── Failed                       we can mend it
+        ├── EngineFailed             EngineTimedOut
+        ├── Overloaded               Draining · NoReplica · StaleView
+        ├── JournalFull
+        ├── StoreFailed
+        ├── PullFailed
+        └── Internal
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OpenmaasError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "error"
+    hint: ClassVar[str] = ""
+
+    def __init__(self, detail: str = "", *, field: str | None = None, retry_after_s: float | None = None) -> None:
+        self.detail = detail
+        self.field = field
+        self.retry_after_s = retry_after_s
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        """What happened and what to do next, as one or two sentences."""
+        said = " ".join((type(self).__doc__ or "").split())
+        if self.detail:
+            said = f"{said.rstrip('.')}: {self.detail}"
+            said = said if said.endswith((".", "。", "!", "?")) else f"{said}."
+        return f"{said} {self.hint}".strip()
+
+
+class Refused(OpenmaasError):
+    """The request was refused."""
+
+    code = "refused"
+
+
+class Failed(OpenmaasError):
+    """The service failed."""
+
+    code = "failed"
+
+
+class BadRequest(Refused):
+    """The request is not valid."""
+
+    code = "invalid_request"
+
+
+class Malformed(BadRequest):
+    """The bytes are not a valid HTTP request."""
+
+    code = "malformed_http"
+    hint = "Send one Content-Length or chunked coding, never both, and no folded headers."
+
+
+class BodyInvalid(BadRequest):
+    """The body is not valid JSON."""
+
+    code = "invalid_json"
+    hint = "Send one JSON object encoded as UTF-8."
+
+
+class FieldInvalid(BadRequest):
+    """A field of the request is not valid."""
+
+    code = "invalid_field"
+
+
+class TooLarge(BadRequest):
+    """The request is larger than this server takes."""
+
+    code = "request_too_large"
+    hint = "Send less, or ask the operator which limits are set."
+
+
+class ContextExceeded(BadRequest):
+    """The prompt is longer than the model's context."""
+
+    code = "context_length_exceeded"
+    hint = "Shorten the messages or choose a model with a longer context."
+
+
+class EngineRefused(BadRequest):
+    """The model's engine refused the request."""
+
+    code = "engine_refused"
+
+
+class NotRecognised(Refused):
+    """The credential is not valid."""
+
+    code = "invalid_api_key"
+    hint = "Check the key; `openmaas keys create` makes a new one."
+
+
+class KeyMissing(NotRecognised):
+    """No API key was sent."""
+
+    code = "missing_api_key"
+    hint = "Send the header `Authorization: Bearer <id>.<secret>`."
+
+
+class KeyUnknown(NotRecognised):
+    """The API key is not known."""
+
+    code = "invalid_api_key"
+
+
+class KeyExpired(NotRecognised):
+    """The API key has expired."""
+
+    code = "expired_api_key"
+    hint = "Create a new key with `openmaas keys create`."
+
+
+class KeyRevoked(NotRecognised):
+    """The API key was revoked."""
+
+    code = "revoked_api_key"
+    hint = "Create a new key with `openmaas keys create`."
+
+
+class NotAllowed(Refused):
+    """The key may not do this."""
+
+    code = "permission_denied"
+
+
+class ScopeMissing(NotAllowed):
+    """The key lacks a scope."""
+
+    code = "missing_scope"
+    hint = "Use a key that has the scope, or create one with `openmaas keys create --scope`."
+
+
+class ModelNotAllowed(NotAllowed):
+    """The key may not use this model."""
+
+    code = "model_not_allowed"
+    hint = "Use one of the models that `GET /v1/models` lists for this key."
+
+
+class NotFound(Refused):
+    """There is no such thing."""
+
+    code = "not_found"
+
+
+class ModelUnknown(NotFound):
+    """The model does not exist."""
+
+    code = "model_not_found"
+    hint = "`GET /v1/models` lists the models of this server."
+
+
+class ThingUnknown(NotFound):
+    """No such record."""
+
+    code = "not_found"
+
+
+class PathUnknown(NotFound):
+    """This path does not exist."""
+
+    code = "unknown_path"
+    hint = "The OpenAPI document at /openapi.json lists the paths."
+
+
+class MethodUnknown(NotFound):
+    """This path does not take this method."""
+
+    code = "method_not_allowed"
+
+
+class Conflict(Refused):
+    """The request conflicts with what is already there."""
+
+    code = "conflict"
+
+
+class AlreadyThere(Conflict):
+    """A record with this name is already there."""
+
+    code = "already_exists"
+
+
+class IdempotencyKeyReused(Conflict):
+    """This Idempotency-Key was used before with a different request."""
+
+    code = "idempotency_key_reused"
+    hint = "Use a new key for a new request."
+
+
+class IdempotencyOutcome(Conflict):
+    """The first request with this Idempotency-Key left no answer that can be repeated."""
+
+    code = "idempotency_outcome"
+    hint = "Its receipt says what was billed; use a new key to ask again."
+
+
+class InsufficientFunds(Refused):
+    """The balance does not cover the most this request can cost."""
+
+    code = "insufficient_quota"
+    hint = "Top up the account, or ask for fewer tokens with max_tokens."
+
+
+class LimitReached(Refused):
+    """A rate limit was reached."""
+
+    code = "rate_limit_exceeded"
+    hint = "Wait, then send the request again."
+
+
+class SettingInvalid(Refused):
+    """A setting is not valid."""
+
+    code = "invalid_setting"
+    hint = "`openmaas settings` prints every setting and where it came from."
+
+
+class EngineFailed(Failed):
+    """The model's engine failed."""
+
+    code = "engine_failed"
+    hint = "Nothing was billed beyond what was delivered; send the request again."
+
+
+class EngineTimedOut(EngineFailed):
+    """The model's engine did not answer in time."""
+
+    code = "engine_timeout"
+
+
+class Overloaded(Failed):
+    """The service is busy."""
+
+    code = "overloaded"
+    hint = "Wait a moment, then send the request again."
+
+
+class Draining(Overloaded):
+    """This server is shutting down."""
+
+    code = "draining"
+
+
+class NoReplica(Overloaded):
+    """No replica of the model is ready."""
+
+    code = "model_not_ready"
+    hint = "`GET /readyz` says which models are up."
+
+
+class StaleView(Overloaded):
+    """This relay cannot see current keys and balances."""
+
+    code = "stale_view"
+    hint = "The database is out of reach; requests are refused until it answers."
+
+
+class JournalFull(Failed):
+    """There is no disk space to record the request."""
+
+    code = "journal_full"
+    hint = "Nothing was run or billed. The operator must free disk space."
+
+
+class StoreFailed(Failed):
+    """The database did not answer."""
+
+    code = "store_failed"
+
+
+class PullFailed(Failed):
+    """The weights could not be fetched."""
+
+    code = "pull_failed"
+    hint = "Run the same command again: what was fetched is kept."
+
+
+class Internal(Failed):
+    """The server made a mistake."""
+
+    code = "internal_error"
+    hint = "Tell the operator the request id."

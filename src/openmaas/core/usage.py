@@ -1,0 +1,50 @@
+"""What a request used, in tokens. Shared by dialects (which read it), the relay and the ledger (which prices it)."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Token counts of one request.
+
+    ``cached_tokens`` is the part of ``prompt_tokens`` read from the prefix cache; ``reasoning_tokens`` the part of
+    ``completion_tokens`` spent thinking. ``estimated`` marks counts that no engine reported.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+
+class PromptDetails(msgspec.Struct, gc=False):
+    """``usage.prompt_tokens_details`` of the OpenAI wire."""
+
+    cached_tokens: int | None = 0
+
+
+class CompletionDetails(msgspec.Struct, gc=False):
+    """``usage.completion_tokens_details`` of the OpenAI wire."""
+
+    reasoning_tokens: int | None = 0
+
+
+class WireUsage(msgspec.Struct, gc=False):
+    """The ``usage`` object as the OpenAI wire spells it."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int | None = 0
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+    def usage(self) -> Usage:
+        """The same as a ``Usage``; a count that is missing is 0."""
+        cached, reasoning = self.prompt_tokens_details, self.completion_tokens_details
+        return Usage(
+            max(self.prompt_tokens, 0),
+            max(self.completion_tokens or 0, 0),
+            max((cached.cached_tokens or 0) if cached else 0, 0),
+            max((reasoning.reasoning_tokens or 0) if reasoning else 0, 0),
+        )

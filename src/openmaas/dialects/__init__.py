@@ -1,0 +1,1 @@
+"""The wire formats of the world and how bytes become a request."""

@@ -1,0 +1,1 @@
+"""What computes: processes that speak the OpenAI wire, and the weights they load."""

@@ -1,0 +1,1 @@
+"""The books: accounts, transfers, leases, the journal, receipts."""

@@ -1,0 +1,1 @@
+"""The data plane: from socket to receipt. Read journey.py first."""

@@ -1,0 +1,1 @@
+"""Durable bytes: the database, its schema, atomic files."""
