@@ -1,1 +1,1 @@
-"""What is offered: models, deployments, prices."""
+"""What is offered: models and the deployments that run them."""

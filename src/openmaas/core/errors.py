@@ -50,13 +50,13 @@ class OpenmaasError(Exception):
         return f"{said} {self.hint}".strip()
 
 
-class Refused(OpenmaasError):
+class Refused(OpenmaasError):  # noqa: N818 - the two trunks are named for what happened
     """The request was refused."""
 
     code = "refused"
 
 
-class Failed(OpenmaasError):
+class Failed(OpenmaasError):  # noqa: N818 - as above
     """The service failed."""
 
     code = "failed"

@@ -1,1 +1,1 @@
-"""The books: accounts, transfers, leases, the journal, receipts."""
+"""The books: accounts, transfers, prices, leases, the journal, receipts."""

@@ -1,0 +1,40 @@
+"""Tables of what is offered: models, and the deployments that run them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from openmaas.store.database import LAW
+
+models = sa.Table(
+    "models",
+    LAW,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("task", sa.String, nullable=False),
+    sa.Column("context_tokens", sa.Integer, nullable=False),
+    sa.Column("output_tokens_default", sa.Integer, nullable=False),  # when the caller names no maximum
+    sa.Column("description", sa.String, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("task IN ('generate', 'embed')"),
+    sa.CheckConstraint("context_tokens > 0 AND output_tokens_default >= 0"),
+)
+deployments = sa.Table(
+    "deployments",
+    LAW,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("model", sa.ForeignKey(models.c.name), nullable=False, index=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("served_name", sa.String, nullable=False),  # what the engine itself calls the model
+    sa.Column("weights", sa.String, nullable=False),  # a pulled name or a path; empty when the engine is elsewhere
+    sa.Column("url", sa.String, nullable=False),  # of an engine that runs elsewhere, else empty
+    sa.Column("credential_sealed", sa.LargeBinary),  # its API key, AES-256-GCM
+    sa.Column("master_version", sa.Integer),
+    sa.Column("slots", sa.Integer, nullable=False),  # how many requests it works on at once
+    sa.Column("options", sa.JSON, nullable=False),
+    sa.Column("wanted", sa.String, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("kind IN ('llama', 'embedder', 'echo', 'openai_http')"),
+    sa.CheckConstraint("wanted IN ('running', 'stopped')"),
+    sa.CheckConstraint("(kind = 'openai_http') = (url <> '')"),
+    sa.CheckConstraint("slots > 0"),
+)
