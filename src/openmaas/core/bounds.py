@@ -36,6 +36,7 @@ POOL_SIZE_MAX = 256  #: idle connections kept per replica
 PROBE_INTERVAL_S = 0.5  #: how often replicas are asked for their health
 PROBE_TIMEOUT_S = 5.0  #: a healthy engine answers at once, even while it generates
 PROBE_FAILURES_MAX = 3  #: then the supervisor takes the engine for stalled
+STALL_PROBE_INTERVAL_S = 2.0  #: how often the supervisor asks an engine whether it still answers
 RESTART_DELAY_S = 0.2  #: first back-off of a crashed child …
 RESTART_DELAY_S_MAX = 15.0  #: … doubled up to this
 
@@ -61,11 +62,15 @@ RECONCILE_SINCE_S = 3_600  #: … of receipts no older than this
 JOURNAL_KEPT_S = 7 * 24 * 3600  #: a posted journal is kept so long for the audit
 IDEMPOTENT_ANSWER_BYTES_MAX = 1024 * 1024  #: a longer answer keeps only its outcome
 IDEMPOTENT_KEPT_S = 24 * 3600  #: how long an answer can be repeated
+IDEMPOTENT_WAIT_S = 60.0  #: how long a repetition waits for the first request …
+IDEMPOTENT_POLL_S = 0.2  #: … asking so often
 IDEMPOTENCY_KEY_BYTES_MAX = 255  #: as Stripe's
+CHOICES_MAX = 128  #: as OpenAI's n
+ANSWER_BYTES_MAX = 128 * 1024 * 1024  #: an answer that is not a stream is held whole: 2,048 embeddings fit
 TEMPLATE_TOKENS = 512  #: what a chat template may add to a prompt: system text and tool instructions
 PAGE_SIZE_MAX = 100  #: rows of one page of any list
 PAGE_SIZE = 20  #: rows when nobody asked
 TEXT_BYTES_MAX = 200  #: a name, a reference, a path
 
 # ── shutting down ─────────────────────────────────────────────────────────────────────────────────────────────────
-DRAIN_TIMEOUT_S = 30.0  #: streams may finish for so long after SIGTERM
+DRAIN_GRACE_S = 5.0  #: what a child gets on top of the drain time before it is killed

@@ -1,1 +1,1 @@
-"""What computes: processes that speak the OpenAI wire, and the weights they load."""
+"""Engines: child processes that generate tokens and serve the OpenAI wire on a Unix socket; and the weights they load."""

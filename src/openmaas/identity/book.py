@@ -42,10 +42,15 @@ def add_organisation(tx: sa.Connection, clock: Clock, name: str) -> str:
     return _add(tx, organisations, {"id": clock.new_id("org"), "name": name, "created_ms": clock.wall_ms()})
 
 
-def add_project(tx: sa.Connection, clock: Clock, organisation_id: str, name: str) -> str:
-    """A new project; returns its id. Raises ``ThingUnknown`` and ``AlreadyThere``."""
+def need_organisation(tx: sa.Connection, organisation_id: str) -> None:
+    """Raises ``ThingUnknown`` unless there is this organisation."""
     if tx.execute(sa.select(organisations.c.id).where(organisations.c.id == organisation_id)).scalar() is None:
         raise ThingUnknown(f"there is no organisation {organisation_id}", field="organisation_id")
+
+
+def add_project(tx: sa.Connection, clock: Clock, organisation_id: str, name: str) -> str:
+    """A new project; returns its id. Raises ``ThingUnknown`` and ``AlreadyThere``."""
+    need_organisation(tx, organisation_id)
     row = {"id": clock.new_id("prj"), "organisation_id": organisation_id, "name": name, "created_ms": clock.wall_ms()}
     return _add(tx, projects, row)
 

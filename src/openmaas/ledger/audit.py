@@ -16,7 +16,7 @@ from openmaas.core.money import show_amount
 from openmaas.core.usage import Usage
 from openmaas.ledger.journal import Position, read_on
 from openmaas.ledger.law import accounts, journals, leases, receipts, transfers, usage_days
-from openmaas.ledger.prices import PriceBook, list_prices
+from openmaas.ledger.prices import PriceBook, price_book
 from openmaas.ledger.records import Closed
 
 
@@ -34,7 +34,7 @@ class Report(msgspec.Struct):
 
 def audit(tx: sa.Connection, folder: Path, counts: dict[str, Usage]) -> Report:
     """Check everything. ``counts`` are the engines' own, by request id; ``folder`` holds the journals."""
-    book = PriceBook(list_prices(tx))
+    book = price_book(tx)
     rows = {row.request_id: row for row in tx.execute(sa.select(receipts))}
     found = [*_double_entry(tx), *_leases(tx), *_charges(tx), *_days(tx), *_prices(rows, book)]
     journaled, told = _journals(tx, folder, rows)

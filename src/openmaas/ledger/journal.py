@@ -53,7 +53,7 @@ class Journal:
         self._begin_segment(0)
 
     def open(self, opened: Opened) -> int:
-        """Write ``opened``; returns the promise to hand to ``close``. Raises ``JournalFull``, having written nothing."""
+        """Write ``opened``; returns the promise for ``close``. Raises ``JournalFull``, having written nothing."""
         bytes_ = frame(opened)
         promise = len(bytes_) + CLOSED_EXTRA_BYTES
         self._reserve(len(bytes_) + promise)

@@ -21,7 +21,7 @@ from openmaas.core.usage import Usage
 from openmaas.ledger.journal import Position, alive, read_on, segment_path
 from openmaas.ledger.law import journals, receipts
 from openmaas.ledger.posting import post, post_unbilled, retire
-from openmaas.ledger.prices import PriceBook, list_prices
+from openmaas.ledger.prices import price_book
 from openmaas.ledger.records import Closed, Opened, Progress
 from openmaas.store.database import Database
 
@@ -138,7 +138,7 @@ class Poster:
 
     def _settle_orphans(self, tail: Tail) -> list[Closed]:
         counts = self._counts(list(tail.open))
-        book = PriceBook(self._database.look(list_prices))
+        book = self._database.look(price_book)
         found = []
         for request_id, (opened, _) in tail.open.items():
             delivered = tail.delivered.get(request_id, Usage())

@@ -16,7 +16,7 @@ from openmaas.core.clock import Clock, iso_utc
 from openmaas.core.usage import Usage
 from openmaas.ledger.book import find_account, open_account, own_id, wallet_id
 from openmaas.ledger.law import accounts, journals, leases, receipts, transfers, usage_days
-from openmaas.ledger.prices import PriceBook, list_prices
+from openmaas.ledger.prices import price_book
 from openmaas.ledger.records import Closed
 from openmaas.store.database import upsert
 
@@ -74,7 +74,7 @@ def post_unbilled(tx: sa.Connection, clock: Clock, counts: dict[str, Usage]) -> 
 
     The customer pays what the receipt says; the difference is work that was done and that nobody pays for.
     """
-    book = PriceBook(list_prices(tx))
+    book = price_book(tx)
     total = 0
     rows = tx.execute(sa.select(receipts).where(receipts.c.request_id.in_(list(counts)))).all()
     for row in rows:

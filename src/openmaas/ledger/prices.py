@@ -96,3 +96,8 @@ class PriceBook:
     def version(self, version: int) -> Price:
         """The price of this version."""
         return self._by_version[version]
+
+
+def price_book(tx: sa.Connection) -> PriceBook:
+    """All prices there are."""
+    return PriceBook(list_prices(tx))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import StoreFailed
 from openmaas.store.database import LAW, Database
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 #: One row: the number of the last change. Its lock puts changes in the order of their commits.
@@ -65,6 +67,41 @@ def since(tx: sa.Connection, seq: int, limit: int = 1_000) -> list[Change]:
     """The changes after ``seq``, oldest first."""
     rows = tx.execute(sa.select(changes).where(changes.c.seq > seq).order_by(changes.c.seq).limit(limit))
     return [Change(row.seq, row.kind, row.subject) for row in rows]
+
+
+class Snapshot(Generic[T]):
+    """``value``: what one book function reads, read again after every change of its kind."""
+
+    value: T
+
+    def __init__(self, database: Database, follower: Follower, kind: str, book: Callable[[sa.Connection], T]) -> None:
+        self._database = database
+        self._book = book
+        self._changed = asyncio.Event()
+        self._listeners: list[Callable[[T], None]] = []
+        follower.on(kind, lambda _subject: self._changed.set())
+
+    def on_change(self, listener: Callable[[T], None]) -> None:
+        """Call ``listener(value)`` after every read."""
+        self._listeners.append(listener)
+
+    async def load(self) -> None:
+        """Read now. Raises ``StoreFailed``."""
+        self._changed.clear()
+        self.value = await self._database.read(self._book)
+        for listener in self._listeners:
+            listener(self.value)
+
+    async def run(self) -> None:
+        """Read again after each change, until cancelled."""
+        while True:
+            await self._changed.wait()
+            try:
+                await self.load()
+            except StoreFailed as error:
+                log.warning("a snapshot cannot be renewed: %s", error)
+                self._changed.set()
+                await asyncio.sleep(FOLLOW_INTERVAL_S)
 
 
 class Follower:

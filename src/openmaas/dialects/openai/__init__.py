@@ -1,0 +1,1 @@
+"""The OpenAI wire: chat completions, completions, embeddings."""

@@ -1,0 +1,114 @@
+"""Reads an engine's answer while it passes: usage from the end, the engine's own model name replaced.
+
+A stream is looked at in whole events and otherwise left alone. The usage event, which is always asked of the engine,
+is taken out again when the caller did not ask for it. ``"usage"`` with its quotes cannot stand inside a JSON string
+(there the quotes are escaped), so a plain search finds it.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from openmaas.core.bounds import EVENT_BYTES_MAX
+from openmaas.core.errors import EngineFailed
+from openmaas.core.usage import Usage, WireUsage
+
+_DONE = b"data: [DONE]"
+
+
+class _Event(msgspec.Struct, gc=False):
+    choices: list[msgspec.Raw] = []
+    usage: WireUsage | None = None
+
+
+_event = msgspec.json.Decoder(_Event)
+
+
+def renamer(served_name: str, name: str) -> tuple[re.Pattern[bytes], bytes] | None:
+    """How to give back the model's public name; None when the engine uses it too."""
+    if served_name == name:
+        return None
+    encode = msgspec.json.encode
+    return re.compile(rb'"model"\s*:\s*' + re.escape(encode(served_name))), b'"model":' + encode(name)
+
+
+class Stream:
+    """One answer as server-sent events. ``feed`` returns what the caller may see now."""
+
+    __slots__ = ("_carry", "_hide_usage", "_rename", "ended", "events", "usage")
+
+    def __init__(self, *, hide_usage: bool, rename: tuple[re.Pattern[bytes], bytes] | None) -> None:
+        self._carry = b""
+        self._hide_usage = hide_usage
+        self._rename = rename
+        self.usage: Usage | None = None
+        self.events = 0
+        self.ended = False  # [DONE] was seen: what ``feed`` returned is the end of the answer
+
+    def feed(self, parts: list[bytes]) -> bytes:
+        """The next bytes of the engine, whole events of them passed on. Raises ``EngineFailed`` for a giant event."""
+        block = parts[0] if len(parts) == 1 else b"".join(parts)
+        if self._carry:
+            block = self._carry + block
+            self._carry = b""
+        if not block.endswith(b"\n\n"):
+            cut = block.rfind(b"\n\n") + 2 if b"\n\n" in block else 0
+            self._carry = block[cut:]
+            if len(self._carry) > EVENT_BYTES_MAX:
+                raise EngineFailed("an event was too long")
+            block = block[:cut]
+        self.events += block.count(b"\n\n")
+        if b'"usage"' in block:
+            block = self._take_usage(block)
+        if _DONE in block:
+            self.ended = True
+        if self._rename is not None:
+            block = self._rename[0].sub(lambda _: self._rename[1], block)  # type: ignore[index]
+        return block
+
+    def finish(self) -> bytes:
+        """What is left of an answer that did not end with a whole event."""
+        rest, self._carry = self._carry, b""
+        return rest
+
+    def delivered(self) -> Usage:
+        """An estimate when the engine never told: one token an event, the first (the role) not counted."""
+        return Usage(completion_tokens=max(self.events - 1, 0), estimated=True)
+
+    def _take_usage(self, block: bytes) -> bytes:
+        kept = []
+        for event in block.split(b"\n\n"):
+            if b'"usage"' in event and event.startswith(b"data:"):
+                try:
+                    found = _event.decode(event[5:])
+                except msgspec.MsgspecError:
+                    found = _Event()
+                if found.usage is not None:
+                    self.usage = found.usage.usage()
+                    if self._hide_usage and not found.choices:
+                        continue
+            kept.append(event)
+        return b"\n\n".join(kept)
+
+
+class _Whole(msgspec.Struct, gc=False):
+    usage: WireUsage | None = None
+
+
+_whole = msgspec.json.Decoder(_Whole)
+
+
+def whole_usage(body: bytes) -> Usage | None:
+    """The usage of an answer that is not a stream; None when it has none."""
+    try:
+        found = _whole.decode(body).usage
+    except msgspec.MsgspecError:
+        return None
+    return None if found is None else found.usage()
+
+
+def renamed(body: bytes, rename: tuple[re.Pattern[bytes], bytes] | None) -> bytes:
+    """``body`` with the public model name, replaced once, at the top."""
+    return body if rename is None else rename[0].sub(lambda _: rename[1], body, count=1)

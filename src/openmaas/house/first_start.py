@@ -1,0 +1,121 @@
+"""What a new installation needs before it can serve: an organisation with credit, keys, a model with a price.
+
+Every step looks first whether it was done, so an interrupted first start goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import sqlalchemy as sa
+
+from openmaas.catalog import law as _catalog_law  # noqa: F401 - the tables of every room must be known to the store
+from openmaas.catalog.book import Model, add_deployment, add_model, list_models, new_deployment
+from openmaas.core.clock import Clock
+from openmaas.core.money import parse_amount
+from openmaas.engines.weights import catalogue, locate, pull
+from openmaas.house.layout import Layout
+from openmaas.house.settings import Settings
+from openmaas.identity import law as identity_law
+from openmaas.identity.book import SCOPES, add_key, add_organisation, add_project
+from openmaas.identity.seal import MasterKeys
+from openmaas.ledger.book import top_up
+from openmaas.ledger.prices import list_prices, set_price
+from openmaas.store.database import Database
+from openmaas.store.files import write_whole
+
+Say = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+#: Currency units per million tokens, so that nothing is free by accident; `openmaas models price` sets your own.
+STARTING_PRICE = {"input": "1", "cached": "0.2", "output": "2"}
+OUTPUT_TOKENS_DEFAULT = 1_024
+SLOTS = 4
+
+
+class First(msgspec.Struct, frozen=True):
+    """What the first start made. ``key`` is None at every later one."""
+
+    key: str | None
+
+
+def open_house(layout: Layout) -> Database:
+    """The folders and the database of an installation, made when missing."""
+    layout.prepare()
+    database = Database(layout.database)
+    database.prepare()
+    return database
+
+
+def first_start(database: Database, layout: Layout, settings: Settings, clock: Clock) -> First:
+    """The first organisation, project, wallet and keys, unless there is an organisation already."""
+    master = MasterKeys(layout.master_keys)
+
+    def book(tx: sa.Connection) -> tuple[str, str] | None:
+        if tx.execute(sa.select(identity_law.organisations.c.id).limit(1)).scalar() is not None:
+            return None
+        organisation_id = add_organisation(tx, clock, "default")
+        project_id = add_project(tx, clock, organisation_id, "default")
+        amount = parse_amount(settings.starting_credit)
+        if amount:
+            top_up(
+                tx,
+                clock,
+                organisation_id,
+                currency=settings.currency,
+                amount_nanos=amount,
+                request_key="first start",
+                memo="starting credit",
+            )
+        _, admin = add_key(tx, clock, master, project_id, "bootstrap admin", scopes=list(SCOPES))
+        _, key = add_key(tx, clock, master, project_id, "first key", scopes=["inference", "usage"])
+        write_whole(layout.admin_key, admin.encode() + b"\n")  # before the commit: a key nobody has is worse
+        return admin, key
+
+    made = database.call(book)
+    return First(None if made is None else made[1])
+
+
+def offer_model(
+    database: Database, layout: Layout, settings: Settings, clock: Clock, say: Say, progress: Progress
+) -> str:
+    """See that ``settings.model`` is offered: weights here, deployment, price. Returns its public name."""
+    offered = {model.name for model in database.look(list_models)}
+    if settings.model in offered:
+        return settings.model
+    if any(entry.name == settings.model for entry in catalogue()):
+        say(f"weights of {settings.model}")
+        pull(settings.model, layout.weights, progress)
+    weights = locate(settings.model, layout.weights)
+    if weights.name in offered:
+        return weights.name
+    embed = weights.kind == "embedder"
+    deployment = new_deployment(clock, weights.name, weights.kind, weights=settings.model, slots=SLOTS)
+
+    def book(tx: sa.Connection) -> None:
+        add_model(
+            tx,
+            Model(
+                name=weights.name,
+                task="embed" if embed else "generate",
+                context_tokens=weights.context,
+                output_tokens_default=0 if embed else min(OUTPUT_TOKENS_DEFAULT, weights.context),
+                description=f"{weights.name} on this machine",
+                created_ms=clock.wall_ms(),
+            ),
+        )
+        add_deployment(tx, deployment)
+        if not list_prices(tx, model=weights.name, limit=1):
+            price = {name: parse_amount(text) for name, text in STARTING_PRICE.items()}
+            set_price(
+                tx,
+                model=weights.name,
+                currency=settings.currency,
+                input_nanos=price["input"],
+                cached_nanos=price["cached"],
+                output_nanos=price["output"],
+                from_ms=0,
+            )
+
+    database.call(book)
+    return weights.name

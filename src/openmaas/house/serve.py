@@ -1,0 +1,142 @@
+"""``openmaas serve``: the house process. It prepares the folder, then supervises relays, control plane, poster, engines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from openmaas.catalog.book import Deployment
+from openmaas.catalog.face import Offers, offers
+from openmaas.core.bounds import BACKLOG, DRAIN_GRACE_S
+from openmaas.core.clock import Clock
+from openmaas.core.errors import OpenmaasError, SettingInvalid
+from openmaas.house.deployments import engine_spec
+from openmaas.house.layout import Layout
+from openmaas.house.orders import Orders
+from openmaas.house.settings import Settings
+from openmaas.house.supervisor import Child, Family
+from openmaas.store.changes import Follower, Snapshot
+from openmaas.store.database import Database
+from openmaas.store.files import lock
+
+log = logging.getLogger(__name__)
+Say = Callable[[str], None]
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The public socket, kept by the house so that a relay can restart without a refused connection."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise SettingInvalid(
+            f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}); "
+            "choose another with --port, or 0 for a free one",
+            field="port",
+        ) from None
+    listener.listen(BACKLOG)
+    return listener
+
+
+def hold_folder(layout: Layout) -> int:
+    """The lock on the data folder. Raises ``SettingInvalid`` when another house serves it."""
+    held = lock(layout.lock)
+    if held is None:
+        raise SettingInvalid(f"another openmaas serves {layout.data}; stop it or name another folder", field="data")
+    return held
+
+
+class House:
+    """The programs of one installation."""
+
+    def __init__(self, settings: Settings, layout: Layout, listener: socket.socket, say: Say) -> None:
+        self.family = Family()
+        self._settings = settings
+        self._layout = layout
+        self._listener = listener
+        self._say = say
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until SIGTERM or SIGINT; call ``ready`` once the first model answers."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        database = Database(self._layout.database)
+        follower = Follower(database, Clock())
+        await follower.start()
+        catalog = Snapshot(database, follower, "catalog", offers)
+        renewing = asyncio.Lock()
+        pending: set[asyncio.Task[None]] = set()
+
+        def renew(found: Offers) -> None:
+            task = asyncio.ensure_future(self._renew(found, renewing))
+            pending.add(task)
+            task.add_done_callback(pending.discard)
+
+        catalog.on_change(renew)
+        await catalog.load()
+        orders = msgspec.json.encode(Orders(self._settings))
+        control = self.family.start(Child("control", "openmaas.house.control", orders))
+        self.family.start(Child("poster", "openmaas.house.poster", orders))
+        relays = [self.family.start(self._relay(number)) for number in range(self._settings.relays)]
+        following = [asyncio.ensure_future(work) for work in (follower.run(), catalog.run())]
+        announcing = asyncio.ensure_future(self._announce([control, *relays], ready))
+        await stop.wait()
+        self._say("stopping: running requests finish first (press ^C again to leave at once)")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, os._exit, 130)
+        for task in (announcing, *following, *pending):
+            task.cancel()
+        await self._stop()
+        database.close()
+
+    async def _stop(self) -> None:
+        """Relays first, for they still need engines; the poster last, for it posts what they wrote."""
+        drain_s = self._settings.drain_s + DRAIN_GRACE_S
+        names = list(self.family.children)
+        await asyncio.gather(*[self.family.stop(name, drain_s) for name in names if name.startswith("relay")])
+        await asyncio.gather(
+            *[self.family.stop(name, DRAIN_GRACE_S) for name in names if not name.startswith(("relay", "poster"))]
+        )
+        await self.family.stop("poster", drain_s)
+
+    async def _announce(self, children: list[Child], ready: Callable[[], None]) -> None:
+        engines = [child for name, child in self.family.children.items() if name.startswith("engine")]
+        for child in (*children, *engines):
+            with contextlib.suppress(TimeoutError):
+                while not child.ready.is_set():
+                    await asyncio.wait_for(child.ready.wait(), 1)
+        ready()
+
+    def _relay(self, number: int) -> Child:
+        descriptor = self._listener.fileno()
+        orders = msgspec.json.encode(Orders(self._settings, listener=descriptor))
+        return Child(f"relay {number}", "openmaas.house.relay", orders, descriptors=(descriptor,))
+
+    async def _renew(self, found: Offers, renewing: asyncio.Lock) -> None:
+        wanted = {
+            f"engine {deployment.id}": partial(self._engine, deployment, found)
+            for deployment in found.deployments
+            if deployment.local
+        }
+        async with renewing:
+            try:
+                await self.family.renew(wanted, "engine ", self._settings.drain_s + DRAIN_GRACE_S)
+            except OpenmaasError as error:
+                log.error("a deployment cannot be started: %s", error)
+
+    def _engine(self, deployment: Deployment, found: Offers) -> Child:
+        spec = engine_spec(deployment, found.models[deployment.model], self._layout)
+        name = f"engine {deployment.id}"
+        return Child(name, "openmaas.engines.program", msgspec.json.encode(spec), health=spec.socket)
