@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -118,3 +119,25 @@ def new_deployment(clock: Clock, model: str, kind: str, **fields: Any) -> Deploy
         created_ms=clock.wall_ms(),
         **(known | fields),
     )
+
+
+def rewrap_credentials(
+    tx: sa.Connection,
+    unseal: Callable[[bytes, str, int], bytes],
+    seal: Callable[[bytes, str], bytes],
+    version: int,
+) -> int:
+    """Seal every endpoint's credential under master key ``version``; returns how many were moved."""
+    old = [
+        found
+        for found in list_deployments(tx)
+        if found.credential_sealed is not None and found.master_version not in (None, version)
+    ]
+    for found in old:
+        assert found.credential_sealed is not None
+        assert found.master_version is not None
+        again = seal(unseal(found.credential_sealed, found.id, found.master_version), found.id)
+        values = {"credential_sealed": again, "master_version": version}
+        tx.execute(deployments.update().where(deployments.c.id == found.id).values(values))
+        note(tx, "catalog", found.id)
+    return len(old)

@@ -27,7 +27,8 @@ def show(row: Mapping[str, Any] | msgspec.Struct) -> dict[str, Any]:
         if name.endswith("_nanos"):
             shown[name.removesuffix("_nanos")] = None if value is None else show_amount(value)
         elif name.endswith("_ms") and name not in _DURATIONS:
-            shown[f"{name.removesuffix('_ms')}_at"] = iso_utc(value) if value else None
+            moment = "at" if name == "at_ms" else f"{name.removesuffix('_ms')}_at"
+            shown[moment] = iso_utc(value) if value else None
         else:
             shown[name] = sorted(value) if isinstance(value, frozenset) else value
     return shown

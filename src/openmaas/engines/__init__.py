@@ -1,1 +1,1 @@
-"""Engines: child processes that generate tokens and serve the OpenAI wire on a Unix socket; and the weights they load."""
+"""What computes: processes that serve the OpenAI wire on a Unix socket, and the weights they load."""

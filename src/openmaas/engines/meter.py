@@ -49,7 +49,7 @@ class Meter:
         self._open()
 
     def append(self, request_id: str, model: str, counts: tuple[int, int, int], outcome: Outcome) -> None:
-        """Write one line; ``counts`` are prompt, cached and completion tokens. Raises ``OSError`` when the disk does."""
+        """Write one line; ``counts`` are prompt, cached, completion tokens. Raises ``OSError`` when the disk does."""
         line = _encoder.encode(MeterLine(request_id, model, *counts, outcome, self._clock.wall_ms())) + b"\n"
         if self._size + len(line) > self._bytes_max and self._size:
             os.close(self._fd)

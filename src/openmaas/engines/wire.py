@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 import httptools
@@ -17,22 +18,15 @@ import msgspec
 from openmaas.core import bounds
 from openmaas.core.errors import (
     BadRequest,
-    Draining,
-    FieldInvalid,
     Malformed,
     MethodUnknown,
-    NoReplica,
     NotFound,
     OpenmaasError,
     Overloaded,
-    PathUnknown,
     Refused,
     TooLarge,
 )
 
-REQUEST_ID_BYTES_MAX = 64  #: of the header x-request-id
-POST_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
-GET_PATHS = frozenset({"/health", "/v1/models"})
 _REASONS = {200: b"OK", 400: b"Bad Request", 404: b"Not Found", 405: b"Method Not Allowed", 499: b"Cancelled"}
 _STATUS: tuple[tuple[type[OpenmaasError], int], ...] = (
     (TooLarge, 413),
@@ -60,16 +54,6 @@ class Work(Protocol):
 
     def resume(self) -> None:
         """The relay has caught up."""
-
-
-class Engine(Protocol):
-    """One kind of engine, as the wire sees it."""
-
-    model: str
-    ready: bool
-
-    def post(self, exchange: Exchange) -> None:
-        """Answer ``exchange``, now or later; a refusal is answered, not raised."""
 
 
 def status_of(error: OpenmaasError) -> int:
@@ -140,8 +124,9 @@ class Exchange:
 class Connection(asyncio.Protocol):
     """One connection of the relay: one running exchange, and the pipelined ones behind it."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, serve: Callable[[Exchange, str], None], connections: set[Connection]) -> None:
+        self._serve = serve
+        self._connections = connections
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[Exchange, str]] = deque()
         self._running: Exchange | None = None
@@ -163,7 +148,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         transport.set_write_buffer_limits(bounds.WRITE_BUFFER_BYTES_HIGH, bounds.WRITE_BUFFER_BYTES_LOW)
         self._transport = transport
-        self._server.connections.add(self)
+        self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; what it cannot read closes the connection."""
@@ -184,7 +169,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the running work that nobody listens any more."""
-        self._server.connections.discard(self)
+        self._connections.discard(self)
         self._transport = None
         self._waiting.clear()
         running, self._running = self._running, None
@@ -248,7 +233,7 @@ class Connection(asyncio.Protocol):
 
     def _start(self, exchange: Exchange, method: str) -> None:
         self._running = exchange
-        self._server.serve(exchange, method)
+        self._serve(exchange, method)
 
     # ── the exchange's side ───────────────────────────────────────────────────────────────────────────────────
     def write(self, data: bytes) -> None:
@@ -261,7 +246,7 @@ class Connection(asyncio.Protocol):
         self._running = None
         if self._transport is None:
             return
-        if self.ending or not keep or self._server.draining:
+        if self.ending or not keep:
             self._transport.close()
         elif self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
@@ -271,7 +256,8 @@ class Connection(asyncio.Protocol):
             self._start(*self._waiting.popleft())
 
     def close_idle(self) -> None:
-        """Close unless an answer is running."""
+        """Close now, or as soon as the running answer has ended."""
+        self.ending = True
         if self._running is None and self._transport is not None:
             self._transport.close()
 
@@ -286,57 +272,3 @@ class Connection(asyncio.Protocol):
             Exchange(self, "", b"", False).refuse(error)
         elif self._transport is not None:
             self._transport.close()
-
-
-class Server:
-    """The listening side of one engine."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.connections: set[Connection] = set()
-        self.draining = False
-
-    def serve(self, exchange: Exchange, method: str) -> None:
-        """Answer what every engine answers alike; hand the rest to the engine."""
-        if method == "POST" and exchange.path in POST_PATHS:
-            error = self._refusal(exchange)
-            if error is None:
-                self._engine.post(exchange)
-            else:
-                exchange.refuse(error)
-        elif method == "GET" and exchange.path == "/health":
-            ready = self._engine.ready and not self.draining
-            exchange.answer(200 if ready else 503, b'{"status":"ok"}' if ready else b'{"status":"loading"}')
-        elif method == "GET" and exchange.path == "/v1/models":
-            model = {"id": self._engine.model, "object": "model", "created": 0, "owned_by": "openmaas"}
-            exchange.answer(200, msgspec.json.encode({"object": "list", "data": [model]}))
-        elif method == "TOO LARGE":
-            exchange.refuse(TooLarge(f"the body may have {bounds.BODY_BYTES_MAX} bytes"))
-        elif exchange.path in POST_PATHS or exchange.path in GET_PATHS:
-            exchange.refuse(MethodUnknown(method))
-        else:
-            exchange.refuse(PathUnknown(exchange.path))
-
-    def _refusal(self, exchange: Exchange) -> OpenmaasError | None:
-        if self.draining:
-            return Draining()
-        if not self._engine.ready:
-            return NoReplica("the weights are loading")
-        request_id = exchange.request_id
-        bad = len(request_id) > REQUEST_ID_BYTES_MAX or '"' in request_id or "\\" in request_id
-        if bad or not (request_id.isascii() and (request_id.isprintable())):
-            return FieldInvalid("x-request-id must be up to 64 printable ASCII characters", field="x-request-id")
-        return None
-
-    async def drain(self, timeout_s: float) -> None:
-        """Take nothing new, let running answers end for up to ``timeout_s``, then close what is left."""
-        self.draining = True
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while True:
-            for connection in list(self.connections):
-                connection.close_idle()
-            if all(connection.idle for connection in self.connections):
-                return
-            if asyncio.get_running_loop().time() > deadline:
-                return
-            await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""From a row of the catalogue to a thing that runs: an engine's specification, and the place where the relay finds it."""
+"""From a row of the catalogue to what runs: an engine's specification, and where the relay finds it."""
 
 from __future__ import annotations
 

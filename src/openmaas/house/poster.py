@@ -19,8 +19,8 @@ from openmaas.ledger.records import Closed
 from openmaas.store.database import Database
 
 
-def engine_counts(layout: Layout, request_ids: list[str] | None) -> dict[str, Usage]:
-    """What our engines counted for these requests; for all of them with None."""
+def engine_counts(layout: Layout, request_ids: list[str]) -> dict[str, Usage]:
+    """What our engines counted for these requests."""
     return {
         request_id: Usage(line.prompt_tokens, line.completion_tokens, line.cached_tokens)
         for request_id, line in meter.find(layout.meters, request_ids).items()

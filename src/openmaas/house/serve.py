@@ -1,4 +1,4 @@
-"""``openmaas serve``: the house process. It prepares the folder, then supervises relays, control plane, poster, engines."""
+"""``openmaas serve``: the house process, which supervises relays, control plane, poster and engines."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import http.client
 import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from openmaas.core.bounds import (
     PROBE_FAILURES_MAX,
@@ -150,7 +150,7 @@ class Family:
             await child.stop(timeout_s)
             await self._tasks.pop(name)
 
-    async def renew(self, wanted: dict[str, Callable[[], Child]], prefix: str, timeout_s: float) -> None:
+    async def renew(self, wanted: Mapping[str, Callable[[], Child]], prefix: str, timeout_s: float) -> None:
         """Make the children whose names begin with ``prefix`` those that are wanted."""
         gone = [name for name in self.children if name.startswith(prefix) and name not in wanted]
         await asyncio.gather(*[self.stop(name, timeout_s) for name in gone])

@@ -92,3 +92,8 @@ def list_usage(
 
 
 sums_names = frozenset({"requests", "prompt_tokens", "cached_tokens", "completion_tokens", "amount_nanos"})
+
+
+def request_ids(tx: sa.Connection) -> list[str]:
+    """Every request that has a receipt."""
+    return list(tx.execute(sa.select(receipts.c.request_id)).scalars())

@@ -106,7 +106,7 @@ class Front:
         caller = await self._journey.recognise(request)
         allowed = [
             {"id": model.name, "object": "model", "created": model.created_ms // 1000, "owned_by": "openmaas"}
-            for model in self._journey.catalog.models.values()
+            for model in self._journey.catalog.value.models.values()
             if caller.models is None or model.name in caller.models
         ]
         if path == "/v1/models":

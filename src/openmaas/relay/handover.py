@@ -13,8 +13,8 @@ from openmaas.relay.door import Answer, Request
 from openmaas.relay.upstream import Exchange, Headers, Place, Pool
 
 _HOP_BY_HOP = frozenset(
-    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade"
-    b" content-length expect host date".split()
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding"
+    b" upgrade content-length expect host date".split()
 )
 _IDENTITY = (b"x-openmaas-", b"x-forwarded-", b"forwarded", b"x-real-ip", b"x-request-id")
 

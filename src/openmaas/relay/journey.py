@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 
-from openmaas.catalog.face import Catalog
+from openmaas.catalog.face import Offers
 from openmaas.core.clock import Clock
 from openmaas.core.errors import ModelNotAllowed, ModelUnknown, OpenmaasError
 from openmaas.core.usage import Usage
@@ -37,6 +37,7 @@ from openmaas.relay.repeat import Repeats
 from openmaas.relay.replicas import Line, Replica, Replicas
 from openmaas.relay.running import Running
 from openmaas.relay.upstream import Exchange, Pool
+from openmaas.store.changes import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ class Journey:
         *,
         clock: Clock,
         keys: Keys,
-        catalog: Catalog,
-        prices: PriceBook,
+        catalog: Snapshot[Offers],
+        prices: Snapshot[PriceBook],
         seats: Seats,
         purse: Purse,
         journal: Journal,
@@ -84,7 +85,7 @@ class Journey:
             if repeat.answered:
                 return
             with self.seats.take(caller.organisation_id):
-                context = self.catalog.models[ask.model].context_tokens
+                context = self.catalog.value.models[ask.model].context_tokens
                 output = self._output_tokens(ask)
                 worst = price.worst(ask.prompt_tokens_max(context), output * ask.choices)
                 with await self.purse.hold(wallet, worst) as hold:
@@ -94,6 +95,7 @@ class Journey:
                         flow = Flow(answer, ask, self.clock, served_name=replica.served_name, headers=_tag(request_id))
                         if repeat.wanted:
                             flow.recorded = bytearray()
+                            repeat.ran = True
                         await self._relay(answer, ask, line, replica, opened, price, hold, flow, output)
                         await repeat.keep(flow)
                         flow.finish()
@@ -139,7 +141,7 @@ class Journey:
             with self.running.watch(opened.request_id, flow):
                 await flow.finished
             flow.detach()
-            prompt_estimate = min(ask.size_bytes // 4, self.catalog.models[ask.model].context_tokens)
+            prompt_estimate = min(ask.size_bytes // 4, self.catalog.value.models[ask.model].context_tokens)
             usage = flow.usage(prompt_estimate)
             outcome = _outcome(answer, flow)
         finally:
@@ -165,11 +167,11 @@ class Journey:
             raise
 
     def _offer(self, ask: Ask, caller: Caller) -> Price:
-        if ask.model not in self.catalog.models:
+        if ask.model not in self.catalog.value.models:
             raise ModelUnknown(f"there is no model {ask.model!r}", field="model")
         if caller.models is not None and ask.model not in caller.models:
             raise ModelNotAllowed(f"this key may not use {ask.model!r}", field="model")
-        price = self.prices.at(ask.model, self.clock.wall_ms())
+        price = self.prices.value.at(ask.model, self.clock.wall_ms())
         if price is None:
             raise ModelUnknown(f"{ask.model!r} has no price yet; `openmaas models price` sets one", field="model")
         return price
@@ -177,7 +179,7 @@ class Journey:
     def _output_tokens(self, ask: Ask) -> int:
         if ask.kind == "embeddings":
             return 0
-        model = self.catalog.models[ask.model]
+        model = self.catalog.value.models[ask.model]
         return ask.output_tokens_max(model.output_tokens_default, model.context_tokens)
 
     def _opened(self, request_id: str, caller: Caller, ask: Ask, price: Price, replica: Replica, hold: Hold) -> Opened:

@@ -1,0 +1,5 @@
+"""``python -m openmaas.cli``."""
+
+from openmaas.cli.main import main
+
+main()

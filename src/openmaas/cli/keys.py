@@ -1,0 +1,107 @@
+"""``openmaas keys``: create, list, revoke; rotate the master key that seals their secrets."""
+
+from __future__ import annotations
+
+import click
+
+from openmaas.catalog.book import rewrap_credentials
+from openmaas.cli.rooms import one_organisation, one_project, opened
+from openmaas.cli.say import AS_JSON, DATA, plainly, show, table
+from openmaas.control.show import parse_time
+from openmaas.control.show import show as shown
+from openmaas.core.bounds import PAGE_SIZE
+from openmaas.core.clock import Clock
+from openmaas.identity import book
+from openmaas.identity.seal import MasterKeys
+
+
+@click.group()
+def keys() -> None:
+    """Create, list and revoke API keys."""
+
+
+@keys.command()
+@DATA
+@click.option("--name", default="key", show_default=True, help="What the key is for.")
+@click.option("--organisation", help="Its name or id; not needed when there is one.")
+@click.option("--project", help="Its name or id; the first one when not named.")
+@click.option("--scope", "scopes", multiple=True, default=("inference", "usage"), show_default=True)
+@click.option("--model", "models", multiple=True, help="Allow this model only (repeatable).")
+@click.option("--expires", help="RFC 3339 time such as 2027-01-31T00:00:00Z.")
+@AS_JSON
+@plainly
+def create(
+    data: str,
+    name: str,
+    organisation: str | None,
+    project: str | None,
+    scopes: tuple[str, ...],
+    models: tuple[str, ...],
+    expires: str | None,
+    as_json: bool,
+) -> None:
+    """Create a key and print it: the only time it can be read."""
+    with opened(data) as (database, layout):
+        project_id = database.look(one_project, organisation, project)
+        key_id, key = database.call(
+            book.add_key,
+            Clock(),
+            MasterKeys(layout.master_keys),
+            project_id,
+            name,
+            scopes=list(scopes),
+            models=list(models) or None,
+            expires_ms=None if expires is None else parse_time(expires, "expires"),
+        )
+    show({"id": key_id, "key": key, "project_id": project_id}, as_json=as_json, text=key)
+
+
+@keys.command("list")
+@DATA
+@click.option("--organisation", help="Only its keys.")
+@click.option("--after", default="", help="Go on after this id.")
+@click.option("--limit", default=PAGE_SIZE, show_default=True, help="Rows of one page.")
+@AS_JSON
+@plainly
+def list_(data: str, organisation: str | None, after: str, limit: int, as_json: bool) -> None:
+    """List keys, without their secrets."""
+    with opened(data) as (database, _):
+        owner = database.look(one_organisation, organisation) if organisation else None
+        found = database.look(book.list_keys, organisation_id=owner, after=after, limit=limit)
+    rows = [shown(row) for row in found]
+    text = table(rows, ("id", "name", "scopes", "models", "created_at", "expires_at", "revoked_at", "last_used_at"))
+    if len(rows) == limit:
+        text += f"\nmore: --after {rows[-1]['id']}"
+    show(rows, as_json=as_json, text=text)
+
+
+@keys.command()
+@DATA
+@click.argument("key_id")
+@AS_JSON
+@plainly
+def revoke(data: str, key_id: str, as_json: bool) -> None:
+    """Refuse a key from now on; every relay knows within a second."""
+    with opened(data) as (database, _):
+        database.call(book.revoke_key, Clock(), key_id.partition(".")[0])
+    show({"id": key_id, "revoked": True}, as_json=as_json, text=f"{key_id} is revoked")
+
+
+@keys.command("rotate-master")
+@DATA
+@AS_JSON
+@plainly
+def rotate_master(data: str, as_json: bool) -> None:
+    """Make a new master key and seal every secret under it."""
+    with opened(data) as (database, layout):
+        master = MasterKeys(layout.master_keys)
+        version = master.rotate()
+        count = database.call(book.rewrap, master) + database.call(
+            rewrap_credentials, master.open, master.seal, version
+        )
+        master.forget_older()
+    show(
+        {"version": version, "sealed": count},
+        as_json=as_json,
+        text=f"master key {version} seals {count} secrets; the older ones are gone",
+    )

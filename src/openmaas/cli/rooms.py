@@ -1,0 +1,50 @@
+"""The rooms of an installation for a command: the database of ``--data``, opened and closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from openmaas.core.errors import FieldInvalid, SettingInvalid
+from openmaas.house.first_start import open_house
+from openmaas.house.layout import Layout
+from openmaas.identity.law import organisations, projects
+from openmaas.store.database import Database
+
+
+@contextmanager
+def opened(data: str) -> Iterator[tuple[Database, Layout]]:
+    """The database of an installation that has been served once. Raises ``SettingInvalid``."""
+    layout = Layout(data)
+    if not layout.database.exists():
+        raise SettingInvalid(
+            f"{Path(data).resolve()} holds no installation; `openmaas serve --data {data}` makes one", field="data"
+        )
+    database = open_house(layout)
+    try:
+        yield database, layout
+    finally:
+        database.close()
+
+
+def one_organisation(tx: sa.Connection, named: str | None) -> str:
+    """The organisation with this id or name; the only one when none is named. Raises ``FieldInvalid``."""
+    rows = tx.execute(sa.select(organisations.c.id, organisations.c.name).order_by(organisations.c.id)).all()
+    found = [row.id for row in rows if named is None or named in (row.id, row.name)]
+    if len(found) != 1:
+        choice = ", ".join(row.name for row in rows[:10])
+        raise FieldInvalid(f"name one organisation with --organisation: {choice}", field="organisation")
+    return str(found[0])
+
+
+def one_project(tx: sa.Connection, organisation: str | None, named: str | None) -> str:
+    """The project with this id or name, or the first of the organisation. Raises ``FieldInvalid``."""
+    query = sa.select(projects.c.id, projects.c.name).order_by(projects.c.id)
+    rows = tx.execute(query.where(projects.c.organisation_id == one_organisation(tx, organisation))).all()
+    found = [row.id for row in rows if named is None or named in (row.id, row.name)]
+    if not found:
+        raise FieldInvalid(f"there is no project {named!r}", field="project")
+    return str(found[0])

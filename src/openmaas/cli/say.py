@@ -1,0 +1,70 @@
+"""How the command line speaks: text for people, JSON with ``--json``, errors with the next step, progress on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec
+
+import click
+import msgspec
+
+from openmaas.core.errors import Failed, OpenmaasError
+
+P = ParamSpec("P")
+DATA = click.option(
+    "--data", envvar="OPENMAAS_DATA", default="data", show_default=True, help="Folder of the installation."
+)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def plainly(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn our errors into one line and an exit code: 2 what you can mend, 1 what failed here."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except OpenmaasError as error:
+            if kwargs.get("as_json"):
+                show({"error": {"message": error.message, "code": error.code, "field": error.field}}, as_json=True)
+            else:
+                click.echo(f"openmaas: {error.message}", err=True)
+            sys.exit(1 if isinstance(error, Failed) else 2)
+
+    return run
+
+
+def show(value: Any, *, as_json: bool, text: str | None = None) -> None:
+    """Print ``value`` as JSON, or ``text`` (the value itself when there is none)."""
+    click.echo(msgspec.json.encode(value).decode() if as_json or text is None else text)
+
+
+def table(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
+    """Rows as aligned columns; a column that no row has is left out."""
+    kept = list(rows)
+    names = [name for name in columns if any(name in row for row in kept)]
+    cells = [[name.replace("_", " ") for name in names]]
+    cells += [["" if row.get(name) is None else str(row.get(name)) for name in names] for row in kept]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+
+
+class Progress:
+    """Progress of a pull: one line that renews itself on a terminal, one line every few seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._last_s = 0.0
+        self._terminal = sys.stderr.isatty()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """``done`` of ``total`` bytes of ``what``."""
+        now_s, finished = time.monotonic(), done >= total
+        if not finished and now_s - self._last_s < (0.1 if self._terminal else 3.0):
+            return
+        self._last_s = now_s
+        share = 100 * done // total if total else 100
+        line = f"· {what}: {done / 1e6:.0f} of {total / 1e6:.0f} MB ({share} %)"
+        click.echo(f"\r{line}\x1b[K" if self._terminal else line, err=True, nl=not self._terminal or finished)

@@ -1,0 +1,234 @@
+"""One answer of llama.cpp on its way to the relay: events cleaned and counted, or gathered into a whole answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from openmaas.core.errors import ContextExceeded, EngineFailed, EngineRefused, OpenmaasError
+from openmaas.engines.answer import Answer
+from openmaas.engines.llama.assemble import Whole
+from openmaas.engines.llama.inner import Inner
+from openmaas.engines.llama.tools import OPENINGS, ForcedTool, find_call
+from openmaas.engines.wire import Exchange
+
+
+class _Timings(msgspec.Struct):
+    cache_n: int = 0
+    prompt_n: int = 0
+    predicted_n: int = 0
+
+
+class _Progress(msgspec.Struct):
+    cache: int = 0
+    processed: int = 0
+
+
+class _Place(msgspec.Struct):
+    index: int = 0
+
+
+class _Told(msgspec.Struct):
+    choices: list[_Place] = []
+    timings: _Timings | None = None
+    prompt_progress: _Progress | None = None
+    error: dict[str, Any] | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+
+
+class _Embeddings(msgspec.Struct):
+    usage: _Usage = msgspec.field(default_factory=_Usage)
+
+
+_told = msgspec.json.Decoder(_Told)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OURS = ("timings", "prompt_progress", "usage", "__verbose")
+
+
+class Run:
+    """The work behind one exchange. A ``wire.Work`` and an ``inner.Listener``."""
+
+    def __init__(
+        self,
+        answer: Answer,
+        exchange: Exchange,
+        socket: str,
+        body: bytes,
+        *,
+        stream: bool,
+        usage: bool,
+        forced: ForcedTool | None,
+        tools: Any,
+    ) -> None:
+        self._answer = answer
+        self._exchange = exchange
+        self._socket = socket
+        self._stream = stream
+        self._usage = usage
+        self._embeddings = exchange.path == "/v1/embeddings"
+        names = tuple(tool["function"]["name"] for tool in tools or () if "function" in tool)
+        self._names = forced.names if forced else names
+        self._whole = Whole(chat=exchange.path == "/v1/chat/completions")
+        self._held: list[bytes] = []
+        self._holding = bool(self._names)  # until it is known that the answer is no call
+        self._carry = b""
+        self._head: bytes | None = None
+        self._prompts: dict[int, tuple[int, int]] = {}
+        self._completions: dict[int, int] = {}
+        self._inner = Inner(self, exchange.path, body)
+        self._connecting: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Send the request to llama.cpp."""
+        self._exchange.work = self
+        self._connecting = asyncio.get_running_loop().create_task(self._connect())
+
+    # ── told by the wire ──────────────────────────────────────────────────────────────────────────────────────
+    def cancel(self) -> None:
+        """Stop, and say what was used."""
+        self._inner.leave()
+        if not self._answer.over:
+            self._answer.cancelled(stream=self._stream)
+
+    def lost(self) -> None:
+        """Stop, and write down what was used."""
+        self._inner.leave()
+        self._answer.settle("cancelled")
+
+    def pause(self) -> None:
+        """Take no more from llama.cpp."""
+        self._inner.read(go=False)
+
+    def resume(self) -> None:
+        """Go on."""
+        self._inner.read(go=True)
+
+    # ── told by llama.cpp ─────────────────────────────────────────────────────────────────────────────────────
+    def heard(self, status: int, data: bytes) -> None:
+        """Bytes of the answer."""
+        if self._answer.over:
+            return
+        self._carry += data
+        if status != 200 or self._embeddings:
+            return
+        *events, self._carry = self._carry.split(b"\n\n")
+        ready = [clean for event in events if (clean := self._event(event)) is not None]
+        if ready and self._stream and not self._answer.over:
+            self._answer.events(ready)
+
+    def ended(self, status: int, *, whole: bool) -> None:
+        """The answer is complete, refused, or broken."""
+        if self._answer.over:
+            return
+        if not whole:
+            self._answer.failed(EngineFailed("llama.cpp broke off"))
+        elif status != 200:
+            self._answer.failed(_refusal(status, self._carry))
+        elif self._embeddings:
+            self._answer.prompt = msgspec.json.decode(self._carry, type=_Embeddings).usage.prompt_tokens
+            members = _members.decode(self._carry)
+            members.pop("usage", None)
+            self._answer.finish_plain(msgspec.json.encode(members))
+        else:
+            self._finish()
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_unix_connection(lambda: self._inner, self._socket)
+        except OSError as error:
+            if not self._answer.over:
+                self._answer.failed(EngineFailed(f"llama.cpp cannot be reached: {error}"))
+
+    def _event(self, event: bytes) -> bytes | None:
+        """One event, counted; what of it the caller may see now."""
+        if not event.startswith(b"data: {"):
+            if event.startswith(b"error: "):
+                self._answer.failed(EngineFailed(event[7:].decode("utf-8", "replace")))
+            return None
+        raw = event[6:]
+        told = _told.decode(raw)
+        if told.error is not None:
+            self._answer.failed(EngineFailed(str(told.error.get("message", ""))))
+            return None
+        self._count(told)
+        if not told.choices:
+            return None
+        members = _members.decode(raw)
+        for name in _OURS:
+            members.pop(name, None)
+        if self._head is None:
+            self._head = msgspec.json.encode({k: v for k, v in members.items() if k != "choices"})
+        clean = msgspec.json.encode(members)
+        if not self._stream or self._holding:
+            self._whole.add(clean)
+        if self._stream and self._holding:
+            return self._hold(clean)
+        return clean
+
+    def _count(self, told: _Told) -> None:
+        index = told.choices[0].index if told.choices else 0
+        if told.timings is not None:
+            self._prompts[index] = (told.timings.cache_n + told.timings.prompt_n, told.timings.cache_n)
+            self._completions[index] = told.timings.predicted_n
+        elif told.prompt_progress is not None and index not in self._prompts:
+            progress = told.prompt_progress
+            self._answer.prompt = max(self._answer.prompt, progress.processed, progress.cache)
+            self._answer.cached = progress.cache
+            return
+        if self._prompts:
+            # Choices of one prompt share it: it is counted once, by the first of them that was computed.
+            prompt, cached = self._prompts.get(0) or next(iter(self._prompts.values()))
+            self._answer.prompt, self._answer.cached = prompt, cached
+        self._answer.completion = sum(self._completions.values())
+
+    def _hold(self, clean: bytes) -> bytes | None:
+        """Hold events back while the answer may turn out to be a call; let all go once it cannot."""
+        self._held.append(clean)
+        text = self._whole.text().lstrip()
+        if not text or any(text.startswith(o) or o.startswith(text[: len(o)]) for o in OPENINGS):
+            return None
+        self._holding = False
+        held, self._held = self._held, []
+        self._answer.events(held[:-1])
+        return held[-1]
+
+    def _finish(self) -> None:
+        if self._head is None:
+            self._answer.failed(EngineFailed("llama.cpp said nothing"))
+            return
+        calls = self._calls()
+        if not self._stream:
+            self._answer.finish_plain(self._whole.body(self._head, calls))
+            return
+        if calls:
+            self._answer.events(self._whole.call_events(self._head, calls))
+        elif self._held:
+            self._answer.events(self._held)
+        self._answer.finish_stream(self._head if self._usage else None)
+
+    def _calls(self) -> dict[int, dict[str, Any]]:
+        """The tool call that each choice turned out to be."""
+        found: dict[int, dict[str, Any]] = {}
+        if self._names and (self._holding or not self._stream):
+            for index, text in self._whole.texts().items():
+                call = find_call(text, self._names, self._exchange.request_id, index)
+                if call is not None:
+                    found[index] = call
+        return found
+
+
+def _refusal(status: int, body: bytes) -> OpenmaasError:
+    try:
+        told = msgspec.json.decode(body)["error"]
+        message, kind = str(told.get("message", "")), told.get("type")
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        message, kind = body[:200].decode("utf-8", "replace"), ""
+    if kind == "exceed_context_size_error":
+        return ContextExceeded(message, field="messages")
+    return EngineRefused(message) if 400 <= status < 500 or status == 501 else EngineFailed(message)
