@@ -1,7 +1,5 @@
 """The management API: who may ask, how errors look, and which rooms' routes there are. OpenAPI at /openapi.json."""
 
-from __future__ import annotations
-
 import logging
 from typing import Annotated
 

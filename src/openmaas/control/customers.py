@@ -1,6 +1,7 @@
-"""What a customer may read with their own key: receipts, usage and balance of their organisation."""
+"""What a customer may read with their own key: receipts, usage and balance of their organisation.
 
-from __future__ import annotations
+Annotations are evaluated here (no ``from __future__``): FastAPI must see the local ``Reader``.
+"""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from typing import cast
 from urllib.parse import urlsplit
 
 from openmaas.catalog.book import Deployment, Model
 from openmaas.catalog.face import Offers
-from openmaas.engines.spec import EngineSpec
+from openmaas.engines.spec import EngineSpec, Kind
 from openmaas.engines.weights import locate
 from openmaas.house.layout import Layout
 from openmaas.identity.seal import MasterKeys
@@ -19,7 +20,7 @@ def engine_spec(deployment: Deployment, model: Model, layout: Layout) -> EngineS
     """How to start a local deployment. Raises ``ModelUnknown`` when its weights are not here."""
     weights = str(locate(deployment.weights, layout.weights).path) if deployment.weights else ""
     return EngineSpec(
-        kind=deployment.kind,
+        kind=cast(Kind, deployment.kind),  # the table holds no other for a local deployment
         model=deployment.served_name,
         socket=layout.socket(deployment.id),
         weights=weights,

@@ -6,6 +6,7 @@ Every step looks first whether it was done, so an interrupted first start goes o
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from openmaas.catalog import law as _catalog_law  # noqa: F401 - the tables of e
 from openmaas.catalog.book import Model, add_deployment, add_model, list_models, new_deployment
 from openmaas.core.clock import Clock
 from openmaas.core.money import parse_amount
-from openmaas.engines.weights import catalogue, locate, pull
+from openmaas.engines.weights import Weights, catalogue, locate, pull
 from openmaas.house.layout import Layout
 from openmaas.house.settings import Settings
 from openmaas.identity import law as identity_law
@@ -31,6 +32,9 @@ Progress = Callable[[str, int, int], None]
 STARTING_PRICE = {"input": "1", "cached": "0.2", "output": "2"}
 OUTPUT_TOKENS_DEFAULT = 1_024
 SLOTS = 4
+#: The shipped fake, for trials of everything around a model: `openmaas serve --model echo`.
+ECHO = Weights("echo", "echo", Path(), 131_072)
+ECHO_SLOTS = 4_096
 
 
 class First(msgspec.Struct, frozen=True):
@@ -86,11 +90,17 @@ def offer_model(
     if any(entry.name == settings.model for entry in catalogue()):
         say(f"weights of {settings.model}")
         pull(settings.model, layout.weights, progress)
-    weights = locate(settings.model, layout.weights)
+    weights = ECHO if settings.model == ECHO.name else locate(settings.model, layout.weights)
     if weights.name in offered:
         return weights.name
-    embed = weights.kind == "embedder"
-    deployment = new_deployment(clock, weights.name, weights.kind, weights=settings.model, slots=SLOTS)
+    embed, echo = weights.kind == "embedder", weights is ECHO
+    deployment = new_deployment(
+        clock,
+        weights.name,
+        weights.kind,
+        weights="" if echo else settings.model,
+        slots=ECHO_SLOTS if echo else SLOTS,
+    )
 
     def book(tx: sa.Connection) -> None:
         add_model(

@@ -54,6 +54,7 @@ class Relay:
         self.pool = Pool(clock)
         self.replicas = Replicas(self.pool)
         self.running = Running(self.journal)
+        self.doorkeeper: Doorkeeper
         gauges = {
             "running": ("Requests at an engine.", lambda: float(len(self.running))),
             "waiting": ("Requests waiting for an engine.", self._waiting),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -114,9 +113,7 @@ class House:
     async def _announce(self, children: list[Child], ready: Callable[[], None]) -> None:
         engines = [child for name, child in self.family.children.items() if name.startswith("engine")]
         for child in (*children, *engines):
-            with contextlib.suppress(TimeoutError):
-                while not child.ready.is_set():
-                    await asyncio.wait_for(child.ready.wait(), 1)
+            await child.ready.wait()
         ready()
 
     def _relay(self, number: int) -> Child:

@@ -30,7 +30,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[str, _about("Address to listen on; 0.0.0.0 opens the service to the network.")] = "127.0.0.1"
     port: Annotated[int, _about("Port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8080
     relays: Annotated[int, _about("Relay processes; one a core is the most that helps.", ge=1, le=64)] = 1
-    model: Annotated[str, _about("Model to offer when it is not offered yet: a name or a .gguf path.")] = "smollm2-135m"
+    model: Annotated[str, _about("Model to offer when it is not offered yet: a name, a .gguf path, or echo.")] = (
+        "smollm2-135m"
+    )
     currency: Annotated[str, _about("Currency of new prices and top-ups.", pattern="^[A-Z]{3}$")] = "CNY"
     starting_credit: Annotated[str, _about("What the first organisation's wallet starts with.")] = "10"
     journal_durability: Annotated[

@@ -14,6 +14,7 @@ import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import httptools
@@ -26,7 +27,7 @@ from openmaas.relay.strict import check_head, target_of
 log = logging.getLogger(__name__)
 
 _NEVER = float("inf")
-_REASONS = {100: b"Continue", 101: b"Switching Protocols", 200: b"OK", 201: b"Created", 204: b"No Content"}
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _STATUS = {status: b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"Status")) for status in range(100, 600)}
 #: Answers up to this many bytes are joined with their framing; longer ones are written beside it, not copied.
 _JOIN_BYTES_MAX = 16 * 1024

@@ -75,7 +75,7 @@ class Metrics(Collector):
         )
         for name, text, labels, counts in counters:
             counter = CounterMetricFamily(f"openmaas_{name}", text, labels=labels)
-            for key, value in counts.items():  # type: ignore[attr-defined]  # the four differ only in their keys
+            for key, value in counts.items():
                 counter.add_metric(key if isinstance(key, tuple) else (key,), value)
             yield counter
         for name, text, histograms in (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -38,7 +39,7 @@ class Llama:
         refuse_unknown_options(spec, OPTIONS)
         self.model = spec.model
         self.ready = False
-        self.inner = f"{spec.socket}.in"
+        self.inner = spec.socket.removesuffix(".sock") + ".llama.sock"  # llama.cpp wants this ending
         self._spec = spec
         self._meter = meter
         self._server: Any = None
@@ -57,6 +58,7 @@ class Llama:
 
     def _load(self) -> Any:
         spec, params = self._spec, xllamacpp.CommonParams()
+        Path(self.inner).unlink(missing_ok=True)
         params.model.path = spec.weights
         params.hostnames = [self.inner]
         params.port = 0
@@ -64,6 +66,7 @@ class Llama:
         params.n_ctx = spec.context * spec.slots
         params.model_alias = {spec.model}
         params.warmup = False
+        params.verbosity = 1  # errors only
         params.n_batch = params.n_ubatch = int(spec.options.get("batch", 256))  # a cancelled prefill stops within one
         params.cpuparams.n_threads = int(spec.options.get("threads", os.cpu_count() or 1))
         if spec.options.get("embedding"):
@@ -91,7 +94,18 @@ class Llama:
             forced = forced_tool(members, tools)
             members.update(_ALWAYS)
         body = msgspec.json.encode(members)
-        Run(answer, exchange, self.inner, body, stream=stream, usage=usage, forced=forced, tools=tools).begin()
+        run = Run(
+            answer,
+            exchange,
+            self.inner,
+            body,
+            stream=stream,
+            usage=usage,
+            many=isinstance(_plain(members, "prompt"), list),
+            forced=forced,
+            tools=tools,
+        )
+        run.begin()
 
 
 def _plain(members: dict[str, msgspec.Raw], name: str) -> Any:

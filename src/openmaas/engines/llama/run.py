@@ -62,6 +62,7 @@ class Run:
         *,
         stream: bool,
         usage: bool,
+        many: bool,
         forced: ForcedTool | None,
         tools: Any,
     ) -> None:
@@ -70,6 +71,7 @@ class Run:
         self._socket = socket
         self._stream = stream
         self._usage = usage
+        self._many = many
         self._embeddings = exchange.path == "/v1/embeddings"
         names = tuple(tool["function"]["name"] for tool in tools or () if "function" in tool)
         self._names = forced.names if forced else names
@@ -157,7 +159,7 @@ class Run:
             self._answer.failed(EngineFailed(str(told.error.get("message", ""))))
             return None
         self._count(told)
-        if not told.choices:
+        if not told.choices or (told.prompt_progress is not None and self._head is not None):
             return None
         members = _members.decode(raw)
         for name in _OURS:
@@ -182,9 +184,9 @@ class Run:
             self._answer.cached = progress.cache
             return
         if self._prompts:
-            # Choices of one prompt share it: it is counted once, by the first of them that was computed.
-            prompt, cached = self._prompts.get(0) or next(iter(self._prompts.values()))
-            self._answer.prompt, self._answer.cached = prompt, cached
+            # Choices of one prompt share it, and it is counted once; of a list of prompts each has its own choice.
+            found = list(self._prompts.values()) if self._many else [next(iter(self._prompts.values()))]
+            self._answer.prompt, self._answer.cached = map(sum, zip(*found, strict=True))
         self._answer.completion = sum(self._completions.values())
 
     def _hold(self, clean: bytes) -> bytes | None:
