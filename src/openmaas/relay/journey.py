@@ -34,7 +34,7 @@ from openmaas.relay.door import Answer, Request
 from openmaas.relay.flow import Flow
 from openmaas.relay.metrics import Metrics
 from openmaas.relay.repeat import Repeats
-from openmaas.relay.replicas import Line, Replica, Replicas
+from openmaas.relay.replicas import Replica, Replicas
 from openmaas.relay.running import Running
 from openmaas.relay.upstream import Exchange, Pool
 from openmaas.store.changes import Snapshot
@@ -79,31 +79,41 @@ class Journey:
         caller = await self.recognise(request)
         caller.need("inference")
         ask = Ask(PATHS[request.path], request.body)
-        price = self._offer(ask, caller)
+        price, context, output = self.offer(ask, caller)
         wallet = wallet_id(caller.organisation_id, price.currency)
         async with self.repeats.claim(request, answer, caller, request_id) as repeat:
             if repeat.answered:
                 return
-            with self.seats.take(caller.organisation_id):
-                context = self.catalog.value.models[ask.model].context_tokens
-                output = self._output_tokens(ask)
-                worst = price.worst(ask.prompt_tokens_max(context), output * ask.choices)
-                with await self.purse.hold(wallet, worst) as hold:
-                    line = self.replicas.line(ask.model)
-                    with await line.take(caller.organisation_id) as replica:
-                        opened = self._opened(request_id, caller, ask, price, replica, hold)
-                        flow = Flow(answer, ask, self.clock, served_name=replica.served_name, headers=_tag(request_id))
-                        if repeat.wanted:
-                            flow.recorded = bytearray()
-                            repeat.ran = True
-                        await self._relay(answer, ask, line, replica, opened, price, hold, flow, output)
-                        await repeat.keep(flow)
-                        flow.finish()
+            worst = price.worst(ask.prompt_tokens_max(context), output * ask.choices)
+            with (
+                self.seats.take(caller.organisation_id),
+                await self.purse.hold(wallet, worst) as hold,
+                await self.replicas.line(ask.model).take(caller.organisation_id) as replica,
+            ):
+                opened = self._opened(request_id, caller, ask, price, replica, hold)
+                flow = Flow(answer, ask, self.clock, served_name=replica.served_name, headers=_tag(request_id))
+                if repeat.wanted:
+                    flow.recorded, repeat.ran = bytearray(), True
+                await self._relay(answer, ask, replica, opened, price, hold, flow, output)
+                await repeat.keep(flow)
+                flow.finish()
 
     async def recognise(self, request: Request) -> Caller:
         """The caller behind the request's key. Raises ``NotRecognised``."""
         headers = request.headers
         return await self.keys.recognise(headers.get(b"authorization"), headers.get(b"x-api-key"))
+
+    def offer(self, ask: Ask, caller: Caller) -> tuple[Price, int, int]:
+        """Price, context and cap on the output of what is asked for. Raises ``ModelUnknown``, ``ModelNotAllowed``."""
+        model = self.catalog.value.models.get(ask.model)
+        if model is None:
+            raise ModelUnknown(f"there is no model {ask.model!r}", field="model")
+        if caller.models is not None and ask.model not in caller.models:
+            raise ModelNotAllowed(f"this key may not use {ask.model!r}", field="model")
+        price = self.prices.value.at(ask.model, self.clock.wall_ms())
+        if price is None:
+            raise ModelUnknown(f"{ask.model!r} has no price yet; `openmaas models price` sets one", field="model")
+        return price, model.context_tokens, ask.output_tokens_max(model.output_tokens_default, model.context_tokens)
 
     def refuse(self, answer: Answer, error: OpenmaasError, request_id: str) -> None:
         """Tell the client no, if there is still a way to."""
@@ -120,7 +130,6 @@ class Journey:
         self,
         answer: Answer,
         ask: Ask,
-        line: Line,
         replica: Replica,
         opened: Opened,
         price: Price,
@@ -165,22 +174,6 @@ class Journey:
         except OpenmaasError:
             replica.tell(ready=False)
             raise
-
-    def _offer(self, ask: Ask, caller: Caller) -> Price:
-        if ask.model not in self.catalog.value.models:
-            raise ModelUnknown(f"there is no model {ask.model!r}", field="model")
-        if caller.models is not None and ask.model not in caller.models:
-            raise ModelNotAllowed(f"this key may not use {ask.model!r}", field="model")
-        price = self.prices.value.at(ask.model, self.clock.wall_ms())
-        if price is None:
-            raise ModelUnknown(f"{ask.model!r} has no price yet; `openmaas models price` sets one", field="model")
-        return price
-
-    def _output_tokens(self, ask: Ask) -> int:
-        if ask.kind == "embeddings":
-            return 0
-        model = self.catalog.value.models[ask.model]
-        return ask.output_tokens_max(model.output_tokens_default, model.context_tokens)
 
     def _opened(self, request_id: str, caller: Caller, ask: Ask, price: Price, replica: Replica, hold: Hold) -> Opened:
         return Opened(

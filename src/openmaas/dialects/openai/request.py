@@ -60,8 +60,8 @@ class Ask:
         return most if self.kind == "embeddings" else min(context_tokens * self.choices, most)
 
     def output_tokens_max(self, default: int, context_tokens: int) -> int:
-        """Per choice: what was asked or ``default``, never more than the context."""
-        return min(self.output_tokens or default, context_tokens)
+        """Per choice: what was asked or ``default``, never more than the context; an embedding generates nothing."""
+        return 0 if self.kind == "embeddings" else min(self.output_tokens or default, context_tokens)
 
     def forward(self, served_name: str, output_tokens: int) -> list[bytes | msgspec.Raw]:
         """The body for the engine, in pieces: its own model name, the cap, and usage always on."""

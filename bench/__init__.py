@@ -1,0 +1,1 @@
+"""Measures the relay beside its peers, in one run."""
