@@ -1,8 +1,6 @@
-"""One engine process: ``python -m openmaas.engines.program``.
+"""One engine process: ``python -m openmaas.engines.program`` reads a specification on standard input and serves it.
 
-It reads its ``EngineSpec`` as one line on standard input, listens on the spec's Unix socket at once, loads, prints
-``ready`` and serves. Standard input stays open as its lifeline: when that ends, the parent is dead or wants it gone,
-and it lets running answers end for up to ``DRAIN_TIMEOUT_S``; SIGTERM means the same. It knows no model: the kind does.
+The pipe then stays open as a lifeline: its end, or SIGTERM, means finish what runs and leave.
 """
 
 from __future__ import annotations
@@ -12,111 +10,77 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
 import uvloop
 
-from openmaas.core import bounds
 from openmaas.core.clock import Clock
 from openmaas.core.errors import OpenmaasError
-from openmaas.engines.echo import Echo
-from openmaas.engines.embedder import Embedder
 from openmaas.engines.meter import Meter
 from openmaas.engines.server import Engine, Server
 from openmaas.engines.spec import EngineSpec, read_spec
 
-LIFELINE = 0  #: the file descriptor of standard input
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
+DRAIN_S = 30.0
 
 
-def make_engine(spec: EngineSpec, meter: Meter, clock: Clock) -> Engine:
-    """The engine of the spec's kind, not yet loaded."""
+def build(spec: EngineSpec, meter: Meter, clock: Clock) -> Engine:
+    """The engine of ``spec.kind``. Each kind is imported only where it runs: llama.cpp's library is 100 MB."""
     if spec.kind == "echo":
+        from openmaas.engines.echo import Echo  # noqa: PLC0415
+
         return Echo(spec, meter, clock)
     if spec.kind == "embedder":
+        from openmaas.engines.embedder import Embedder  # noqa: PLC0415
+
         return Embedder(spec, meter)
-    # Only here, because the wheel maps 100 MB of native code that the other kinds do not want.
-    from openmaas.engines.llama.front import Llama  # noqa: PLC0415
+    from openmaas.engines.llama.engine import Llama  # noqa: PLC0415
 
     return Llama(spec, meter)
 
 
-def bind(path: str) -> socket.socket:
-    """A listening socket at ``path``, readable by its owner alone; a stale file is replaced."""
-    Path(path).unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(path)
-    finally:
-        os.umask(before)
-    listener.listen(bounds.BACKLOG)
-    listener.setblocking(False)
-    return listener
-
-
 async def serve(spec: EngineSpec) -> None:
-    """Serve until the lifeline ends or SIGTERM comes."""
-    loop = asyncio.get_running_loop()
-    clock = Clock()
-    meter = Meter(spec.meter, clock)
-    engine = make_engine(spec, meter, clock)
+    """Listen at once (``/health`` says loading), load, say ready, serve until told to stop."""
+    engine = build(spec, Meter(spec.meter, Clock()), Clock())
     server = Server(engine)
-    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_reader(0, _lifeline, loop, stop)
+    Path(spec.socket).unlink(missing_ok=True)
+    old = os.umask(0o177)
+    listening = await loop.create_unix_server(server.connection, spec.socket)
+    os.umask(old)
+    await engine.start()
+    print("ready", flush=True)
+    await stop.wait()
+    listening.close()
+    await server.drain(DRAIN_S)
+    engine.stop()
+    with contextlib.suppress(FileNotFoundError):
+        Path(spec.socket).unlink()
 
-    def lifeline() -> None:
-        if not os.read(LIFELINE, 4096):
-            loop.remove_reader(LIFELINE)
-            over.set()
 
-    loop.add_reader(LIFELINE, lifeline)
-    loop.add_signal_handler(signal.SIGTERM, over.set)
-    listening = await loop.create_unix_server(server.connection, sock=bind(spec.socket))
-    loading = asyncio.create_task(engine.start())
-    waiting = asyncio.create_task(over.wait())
+def _lifeline(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(0, 4096):
+        loop.remove_reader(0)
+        stop.set()
+
+
+def main() -> None:
+    """Run as the supervisor's child. Exit code 2 when the specification cannot be served."""
+    logging.basicConfig(level="INFO", stream=sys.stderr, format="engine %(levelname)s %(message)s")
     try:
-        await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if not over.is_set():
-            loading.result()
-            sys.stdout.write("ready\n")
-            sys.stdout.flush()
-            await waiting
-        listening.close()
-        await server.drain(bounds.DRAIN_TIMEOUT_S)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            Path(spec.socket).unlink()
-        engine.stop()
-        meter.close()
-
-
-def main() -> int:
-    """The program; its exit code."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; our parent tells us what it means
-    try:
-        spec = read_spec(read_line(LIFELINE))
-        uvloop.run(serve(spec))
+        uvloop.run(serve(read_spec(sys.stdin.buffer.readline())))
     except OpenmaasError as error:
-        _log.error("%s", error.message)
-        return 1
-    return 0
-
-
-def read_line(fd: int) -> bytes:
-    """Bytes of ``fd`` up to its first newline, and not one byte more: the rest belongs to the event loop."""
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        byte = os.read(fd, 1)
-        if not byte:
-            break
-        line += byte
-    return bytes(line)
+        log.error("%s", error)
+        sys.exit(2)
+    # llama.cpp's threads are still there; nothing of ours is left to do
+    sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stderr.flush()
-    os._exit(code)  # native threads of a loading or generating model would hold up an orderly end
+    main()

@@ -50,7 +50,7 @@ class Child:
         """Keep the program running until ``stop``."""
         delay_s = RESTART_DELAY_S
         loop = asyncio.get_running_loop()
-        while not self._stopping:
+        while True:
             began_s = loop.time()
             code = await self._live()
             if self._stopping:
