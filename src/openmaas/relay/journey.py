@@ -16,6 +16,7 @@ context managers, so that whatever happens they come back.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from openmaas.catalog.face import Offers
 from openmaas.core.clock import Clock
@@ -42,37 +43,22 @@ from openmaas.store.changes import Snapshot
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Journey:
     """All that a request meets on its way, put together by the house."""
 
-    def __init__(
-        self,
-        *,
-        clock: Clock,
-        keys: Keys,
-        catalog: Snapshot[Offers],
-        prices: Snapshot[PriceBook],
-        seats: Seats,
-        purse: Purse,
-        journal: Journal,
-        replicas: Replicas,
-        pool: Pool,
-        repeats: Repeats,
-        running: Running,
-        metrics: Metrics,
-    ) -> None:
-        self.clock = clock
-        self.keys = keys
-        self.catalog = catalog
-        self.prices = prices
-        self.seats = seats
-        self.purse = purse
-        self.journal = journal
-        self.replicas = replicas
-        self.pool = pool
-        self.repeats = repeats
-        self.running = running
-        self.metrics = metrics
+    clock: Clock
+    keys: Keys
+    catalog: Snapshot[Offers]
+    prices: Snapshot[PriceBook]
+    seats: Seats
+    purse: Purse
+    journal: Journal
+    replicas: Replicas
+    pool: Pool
+    repeats: Repeats
+    running: Running
+    metrics: Metrics
 
     async def infer(self, request: Request, answer: Answer, request_id: str) -> None:
         """One inference request. Raises what refuses it before anything has been sent."""
