@@ -9,7 +9,6 @@ how the poster knows that a relay is gone.
 from __future__ import annotations
 
 import asyncio
-import mmap
 import os
 from pathlib import Path
 
@@ -49,7 +48,6 @@ class Journal:
         self._allocated = 0
         self._promised = 0
         self._handle = -1
-        self._memory: mmap.mmap
         self._sync: asyncio.Future[None] | None = None
         self._sync_next: asyncio.Future[None] | None = None
         self._begin_segment(0)
@@ -91,7 +89,6 @@ class Journal:
 
     def end(self) -> None:
         """Let go of the files and of the lock."""
-        self._memory.close()
         os.close(self._handle)
         assert self._lock is not None
         os.close(self._lock)
@@ -117,11 +114,6 @@ class Journal:
         step = max(needed - self._allocated, JOURNAL_RESERVE_BYTES)
         _claim(self._handle, self._allocated, step)
         self._allocated += step
-        self._map()
-
-    def _map(self) -> None:
-        """See the claimed part of the segment as memory. Only claimed pages are mapped: the rest could fault."""
-        self._memory = mmap.mmap(self._handle, self._allocated)
 
     def _begin_segment(self, least: int) -> None:
         path = segment_path(self._folder, self._segment + 1)
@@ -140,15 +132,11 @@ class Journal:
                 os.fdatasync(self._handle)
             os.close(self._handle)
         self._handle, self._segment, self._offset, self._allocated = handle, self._segment + 1, 0, size
-        self._map()
 
     def _write(self, bytes_: bytes) -> None:
-        # A copy into shared memory is as safe from kill -9 as a write(2) and needs no system call. The length goes in
-        # last: until it is there, a reader sees the end.
-        begin, end = self._offset, self._offset + len(bytes_)
-        self._memory[begin + 4 : end] = bytes_[4:]
-        self._memory[begin : begin + 4] = bytes_[:4]
-        self._offset = end
+        written = os.pwrite(self._handle, bytes_, self._offset)
+        assert written == len(bytes_), "the disk took less than it had promised"
+        self._offset += written
 
 
 def segment_path(folder: Path, number: int) -> Path:
