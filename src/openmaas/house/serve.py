@@ -27,6 +27,8 @@ from openmaas.store.database import Database
 from openmaas.store.files import lock
 
 log = logging.getLogger(__name__)
+#: How long control plane and poster leave the machine to the relay and the engines at a start.
+SECOND_START_S = 3.0
 Say = Callable[[str], None]
 
 
@@ -85,12 +87,9 @@ class House:
 
         catalog.on_change(renew)
         await catalog.load()
-        orders = msgspec.json.encode(Orders(self._settings))
-        control = self.family.start(Child("control", "openmaas.house.control", orders))
-        self.family.start(Child("poster", "openmaas.house.poster", orders))
         relays = [self.family.start(self._relay(number)) for number in range(self._settings.relays)]
         following = [asyncio.ensure_future(work) for work in (follower.run(), catalog.run())]
-        announcing = asyncio.ensure_future(self._announce([control, *relays], ready))
+        announcing = asyncio.ensure_future(self._announce(relays, ready))
         await stop.wait()
         self._say("stopping: running requests finish first (press ^C again to leave at once)")
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -110,10 +109,16 @@ class House:
         )
         await self.family.stop("poster", drain_s)
 
-    async def _announce(self, children: list[Child], ready: Callable[[], None]) -> None:
-        engines = [child for name, child in self.family.children.items() if name.startswith("engine")]
-        for child in (*children, *engines):
-            await child.ready.wait()
+    async def _announce(self, relays: list[Child], ready: Callable[[], None]) -> None:
+        """What answers a request comes up first; the rest waits for it, but not for a model that is slow to load."""
+        first = [*relays, *[child for name, child in self.family.children.items() if name.startswith("engine")]]
+        up = asyncio.gather(*[child.ready.wait() for child in first])
+        await asyncio.wait([up], timeout=SECOND_START_S)
+        orders = msgspec.json.encode(Orders(self._settings))
+        control = self.family.start(Child("control", "openmaas.house.control", orders))
+        self.family.start(Child("poster", "openmaas.house.poster", orders))
+        await up
+        await control.ready.wait()
         ready()
 
     def _relay(self, number: int) -> Child:

@@ -53,7 +53,7 @@ class Flow:
     def detach(self) -> None:
         """The engine is done; the client is the journey's again."""
         self._answer.on_pressure = self._answer.on_gone = None
-        self._exchange = None  # or the two would keep each other, and the request's body, until the cycle collector runs
+        self._exchange = None  # or the two would keep each other, and the body, until the cycle collector runs
 
     def head(self, status: int, _headers: list[tuple[bytes, bytes]]) -> None:
         """The engine's status line and headers. Part of ``upstream.Sink``."""

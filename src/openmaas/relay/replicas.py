@@ -2,7 +2,7 @@
 
 A replica takes as many requests as it has slots. When all are busy, requests wait in one queue per model that goes
 round the organisations, so that one with a thousand waiting does not stand before one with a single request.
-Health is asked of local engines twice a second; a replica that fails a request is out until it answers again.
+Health is asked of local engines five times a second; a replica that fails a request is out until it answers again.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ class Run:
             self._answer.failed(EngineFailed(str(told.error.get("message", ""))))
             return None
         self._count(told)
-        if not told.choices or (told.prompt_progress is not None and self._head is not None):
+        if not told.choices or told.prompt_progress is not None:
             return None
         members = _members.decode(raw)
         for name in _OURS:
