@@ -11,6 +11,7 @@ from typing import Any
 import click
 import msgspec
 
+from openmaas.catalog.book import find_model
 from openmaas.cli import chat, keys, ledger, models
 from openmaas.cli.doctor import doctor
 from openmaas.cli.say import AS_JSON, DATA, Progress, plainly, show, table
@@ -51,6 +52,7 @@ def serve(**given: Any) -> None:
     database = open_house(layout)
     first = first_start(database, layout, settings, clock)
     name = offer_model(database, layout, settings, clock, _say, Progress())
+    embeds = database.look(find_model, name).task == "embed"
     database.close()
     listener = bind(settings)
     port = listener.getsockname()[1]
@@ -58,7 +60,7 @@ def serve(**given: Any) -> None:
     _say(f"starting {name}")
 
     def ready() -> None:
-        _welcome(settings, port, name, first, layout, time.monotonic() - began_s)
+        _welcome(settings, port, name, first, layout, time.monotonic() - began_s, embeds=embeds)
 
     try:
         asyncio.run(house.run(ready))
@@ -87,7 +89,9 @@ def _say(text: str) -> None:
     click.echo(f"· {text}", err=True)
 
 
-def _welcome(settings: Settings, port: int, model: str, first: First, layout: Layout, took_s: float) -> None:
+def _welcome(
+    settings: Settings, port: int, model: str, first: First, layout: Layout, took_s: float, *, embeds: bool
+) -> None:
     scheme = "https" if settings.tls_certificate else "http"
     address = f"{scheme}://{settings.host}:{port}"
     key = first.key or "$OPENMAAS_KEY"
@@ -97,8 +101,13 @@ def _welcome(settings: Settings, port: int, model: str, first: First, layout: La
     else:
         click.echo(f"\n  a new API key: openmaas keys create --data {settings.data}")
     click.echo(f"  admin key: {layout.admin_key}\n")
-    body = f'{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"Hello!"}}]}}'
-    click.echo(f"curl {address}/v1/chat/completions -H 'Authorization: Bearer {key}' \\")
+    path, body = (
+        "chat/completions",
+        f'{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"Hello!"}}]}}',
+    )
+    if embeds:
+        path, body = "embeddings", f'{{"model":"{model}","input":"Hello!"}}'
+    click.echo(f"curl {address}/v1/{path} -H 'Authorization: Bearer {key}' \\")
     click.echo(f"  -H 'Content-Type: application/json' -d '{body}'\n")
 
 

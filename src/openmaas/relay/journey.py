@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from openmaas.catalog.face import Offers
 from openmaas.core.clock import Clock
-from openmaas.core.errors import ModelNotAllowed, ModelUnknown, OpenmaasError
+from openmaas.core.errors import ModelNotAllowed, ModelUnknown, OpenmaasError, Refused
 from openmaas.core.usage import Usage
 from openmaas.dialects.openai.errors import render
 from openmaas.dialects.openai.request import PATHS, Ask
@@ -184,7 +184,7 @@ def _outcome(answer: Answer, flow: Flow) -> str:
         return "client_closed"
     if flow.error is None:
         return "done"
-    return "engine_refused" if flow.error.code in ("engine_refused", "context_length_exceeded") else "engine_failed"
+    return "engine_refused" if isinstance(flow.error, Refused) else "engine_failed"
 
 
 def _tag(request_id: str) -> bytes:

@@ -51,6 +51,12 @@ def render(error: OpenmaasError) -> tuple[int, bytes, bytes]:
     return status, headers, msgspec.json.encode(body)
 
 
+#: What our own engines say in the words of our own tree; said once, not twice.
+_SHARED: dict[str, type[e.BadRequest]] = {
+    kind.code: kind for kind in (e.ContextExceeded, e.FieldInvalid, e.BodyInvalid)
+}
+
+
 class _Inner(msgspec.Struct):
     message: str = ""
     param: str | None = None
@@ -69,9 +75,9 @@ def engine_error(status: int, body: bytes) -> OpenmaasError:
         told = ""
     inner = told if isinstance(told, _Inner) else _Inner(message=told)
     if status in (400, 404, 413, 422):
-        if inner.code == e.ContextExceeded.code:
-            return e.ContextExceeded(inner.message, field=inner.param)
-        return e.EngineRefused(inner.message or f"it answered {status}", field=inner.param)
+        kind = _SHARED.get(str(inner.code), e.EngineRefused)
+        detail = inner.message.removeprefix(f"{(kind.__doc__ or '').rstrip('.')}: ").removesuffix(f" {kind.hint}")
+        return kind(detail or f"it answered {status}", field=inner.param)
     if status == 429:
         return e.Overloaded("the engine is at its limit", retry_after_s=1)
     return e.EngineFailed(f"it answered {status}")
