@@ -5,12 +5,20 @@ BIN    := $(VENV)/bin
 DATA   ?= data
 PORT   ?= 8080
 MODEL  ?= smollm2-135m
+FAULTS ?= 200
+SEED   ?= 1
+RELAYS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-long check bench clients docs lock clean
+.PHONY: help setup serve test crash test-long mutants check bench clients setup-npm docs lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+define install
+$(BIN)/python -m pip install --progress-bar on --disable-pip-version-check --require-hashes --only-binary :all: -q -r $(1) || \
+  { echo "The packages could not be installed. Check the network or your index (pip config list), then run the same command again."; exit 1; }
+endef
 
 # A stamp per requirement set: an unchanged lock costs nothing the second time.
 $(BIN)/python:
@@ -20,32 +28,61 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.serve: requirements/serve.txt pyproject.toml | $(BIN)/python
-	@echo "· installing the locked packages (about 30, no compiler needed)"
-	@$(BIN)/python -m pip install --progress-bar on --disable-pip-version-check --require-hashes --only-binary :all: -q -r requirements/serve.txt || \
-	  { echo "The packages could not be installed. Check the network or your index (pip config list), then run the same command again."; exit 1; }
+	@echo "· installing the locked packages (24, no compiler needed)"
+	@$(call install,$<)
 	@echo "$(CURDIR)/src" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/openmaas.pth"
 	@printf '#!/bin/sh\nexec "%s" -m openmaas.cli "$$@"\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/openmaas && chmod +x $(BIN)/openmaas
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.serve
-	@echo "· installing what the tests need"
-	@$(BIN)/python -m pip install --progress-bar on --disable-pip-version-check --require-hashes --only-binary :all: -q -r requirements/dev.txt || \
-	  { echo "The test packages could not be installed. Check the network or your index (pip config list), then run the same command again."; exit 1; }
+$(VENV)/.%: requirements/%.txt $(VENV)/.serve
+	@echo "· installing the locked packages of [$*]"
+	@$(call install,$<)
 	@touch $@
+.PRECIOUS: $(VENV)/.%
 
 setup: $(VENV)/.dev ## create the environment with everything the tests need
+
+# The extra of this name, when it has a lock: `make setup-glm` installs requirements/glm.txt.
+setup-%: $(VENV)/.%
+	@:
 
 serve: $(VENV)/.serve ## serve a metered chat API on a real model (PORT, DATA, MODEL)
 	@exec $(BIN)/openmaas serve --port $(PORT) --data $(DATA) --model $(MODEL)
 
-test: $(VENV)/.dev ## run the tests
-	@$(BIN)/python -m pytest -q
+test: $(VENV)/.dev ## run the tests: two files at a time, then those that want the machine for themselves
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone"
+	@$(BIN)/python -m pytest -q -m alone
+
+crash: $(VENV)/.dev ## break the house two hundred times and see that no money is lost (FAULTS, SEED, RELAYS)
+	@PYTHONPATH=tests $(BIN)/python tests/crash.py --faults $(FAULTS) --seed $(SEED) --relays $(RELAYS)
 
 test-long: $(VENV)/.dev ## run the tests with a thousand seeds where there are fifty
 	@OPENMAAS_TEST_LONG=1 $(BIN)/python -m pytest -q
 
-clients: $(VENV)/.dev ## run the real SDKs against the real embedded model
-	@$(BIN)/python -m pytest -q tests/clients
+clients: $(VENV)/.dev setup-npm setup-zai setup-zhipuai ## run the real SDKs and coding tools against houses of their own
+	@$(BIN)/python -m pytest -q -rs tests/clients
+
+# Zhipu's SDKs want different versions of one package, and neither is needed by anything else.
+ZHIPU_zai     := zai-sdk==0.2.3
+ZHIPU_zhipuai := zhipuai==2.1.5.20250825 sniffio
+setup-zai setup-zhipuai: setup-%: $(VENV)-%/.done
+$(VENV)-zai/.done $(VENV)-zhipuai/.done: $(VENV)-%/.done:
+	@echo "· installing Zhipu's SDK $*"
+	@$(PYTHON) -m venv $(VENV)-$* && $(VENV)-$*/bin/pip install --disable-pip-version-check -q $(ZHIPU_$*) && touch $@ || \
+	  { echo "It could not be installed; its test will be skipped."; rm -rf $(VENV)-$*; }
+
+# Tools that come from npm: npm/package-lock.json says which, with their hashes. Without npm their tests are skipped.
+$(VENV)-npm/.done: npm/package-lock.json
+	@echo "· installing the coding tools from npm (700 MB)"
+	@mkdir -p $(VENV)-npm && cp npm/package.json npm/package-lock.json $(VENV)-npm/
+	@cd $(VENV)-npm && npm ci --no-audit --no-fund --silent && touch .done || \
+	  echo "They could not be installed; their tests will be skipped."
+setup-npm: $(VENV)-npm/.done
+	@:
+
+mutants: $(VENV)/.dev ## make seventy mistakes in the ledger, one at a time; the tests must notice each
+	@PYTHONPATH=tests $(BIN)/python tests/mutants.py
 
 check: $(VENV)/.dev ## lint, types, import contracts
 	@$(BIN)/ruff check src tests bench
@@ -53,17 +90,34 @@ check: $(VENV)/.dev ## lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(VENV)/.dev ## measure the relay beside nginx in one run; writes bench/latest.json
+# The peer that needs an environment of its own; without it its ratio is left out.
+$(VENV)-litellm/bin/litellm:
+	@echo "· installing LiteLLM to measure beside it (about 120 packages)"
+	@$(PYTHON) -m venv $(VENV)-litellm && $(VENV)-litellm/bin/pip install --disable-pip-version-check -q 'litellm[proxy]==1.106.2' || \
+	  { echo "LiteLLM could not be installed; measuring without it."; rm -rf $(VENV)-litellm; }
+
+bench: $(VENV)/.dev | $(VENV)-litellm/bin/litellm ## measure relay and ledger beside their peers in one run; writes bench/latest.json
 	@$(BIN)/python -m bench.run
 
 docs: $(VENV)/.dev ## regenerate the pages that are made from the code
 	@$(BIN)/python -m openmaas.house.pages docs
 
+COMPILE = $(VENV)-lock/bin/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --no-emit-trusted-host --no-header --no-annotate
+EXTRAS  = postgres valkey documents parquet
+# A lock of an extra begins with serve.txt and holds what it adds. `dev` has every extra, so it is resolved first and
+# the others take its versions: whichever are installed together agree.
+ADDED = awk 'NR == FNR { seen[$$1]; next } /^[^ ]/ { added = !($$1 in seen) } added' requirements/serve.txt
 lock: ## renew the locks from pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip -q install pip-tools
-	@$(VENV)-lock/bin/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate -o requirements/serve.txt pyproject.toml
-	@$(VENV)-lock/bin/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate --extra dev -c requirements/serve.txt -o requirements/dev.txt pyproject.toml
+	@$(COMPILE) -o requirements/serve.txt pyproject.toml
+	@$(COMPILE) --extra dev -c requirements/serve.txt -o requirements/dev.txt pyproject.toml
+	@for extra in $(EXTRAS); do \
+	  $(COMPILE) --extra $$extra -c requirements/dev.txt -o requirements/$$extra.txt pyproject.toml || exit 1; done
+	@for extra in dev $(EXTRAS); do \
+	  { echo "-r serve.txt"; $(ADDED) requirements/$$extra.txt; } > $(VENV)-lock/added && \
+	  mv $(VENV)-lock/added requirements/$$extra.txt || exit 1; done
 	@rm -rf $(VENV)-lock
 
 clean: ## remove the environment and the caches; your data stays
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(VENV)-zai $(VENV)-zhipuai $(VENV)-litellm $(VENV)-npm .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

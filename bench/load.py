@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 import httptools
@@ -51,14 +52,37 @@ class _Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def drive(port: int, request: bytes, *, connections: int, seconds: float) -> Load:
-    """Load ``127.0.0.1:port`` for ``seconds``."""
+async def drive(address: int | str, request: bytes, *, connections: int, seconds: float) -> Load:
+    """Load a port of 127.0.0.1, or a Unix socket, for ``seconds``."""
     load, began_s = Load(), time.monotonic()
     loop = asyncio.get_running_loop()
     clients = []
+    make = partial(_Client, request, load, began_s + seconds)
     for _ in range(connections):
-        _, client = await loop.create_connection(lambda: _Client(request, load, began_s + seconds), "127.0.0.1", port)
+        if isinstance(address, str):
+            _, client = await loop.create_unix_connection(make, address)
+        else:
+            _, client = await loop.create_connection(make, "127.0.0.1", address)
         clients.append(client)
     await asyncio.gather(*[client.done for client in clients])
+    load.seconds = time.monotonic() - began_s
+    return load
+
+
+async def one_by_one(address: int | str, request: bytes, *, seconds: float) -> Load:
+    """Streams, each on a connection of its own, the next when the last has ended (llama.cpp closes after each)."""
+    load, began_s = Load(), time.monotonic()
+    while time.monotonic() - began_s < seconds:
+        if isinstance(address, str):
+            reader, writer = await asyncio.open_unix_connection(address)
+        else:
+            reader, writer = await asyncio.open_connection("127.0.0.1", address)
+        writer.write(request)
+        answer = b""
+        while b"data: [DONE]" not in answer and (block := await reader.read(65536)):
+            answer += block
+        load.answered += answer.startswith(b"HTTP/1.1 200") and b"data: [DONE]" in answer
+        load.failed += b"data: [DONE]" not in answer
+        writer.close()
     load.seconds = time.monotonic() - began_s
     return load

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from installation import Installation
+
+# Started in the background of a shell we would ignore ^C, and so would every program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +21,7 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     house.start()
     house.ready()
     yield house
-    assert house.stop() == 0
-    audit = house.command("ledger", "audit")
-    assert audit.returncode == 0, audit.stderr
+    house.end()
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +31,11 @@ def smol(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     house.start()
     house.ready()
     yield house
-    assert house.stop() == 0
-    audit = house.command("ledger", "audit")
-    assert audit.returncode == 0, audit.stderr
+    house.end()
+
+
+@pytest.fixture(scope="session")
+def smol_gguf(smol: Installation) -> Path:
+    """The weights of the embedded model as a file, for houses of their own that need not pull them again."""
+    (found,) = (smol.data / "weights" / "smollm2-135m").glob("*.gguf")
+    return found

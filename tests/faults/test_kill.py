@@ -15,6 +15,8 @@ import pytest
 
 from installation import Installation
 
+pytestmark = pytest.mark.alone
+
 SEEDS = 1_000 if os.environ.get("OPENMAAS_TEST_LONG") else 50
 STREAMS = 6
 VICTIMS = ("openmaas.house.relay", "openmaas.engines.program", "openmaas.house.control", "openmaas.house.poster")

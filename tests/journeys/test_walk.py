@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import time
 from decimal import Decimal
+from pathlib import Path
 
 from installation import Installation
+
+HELLO = [{"role": "user", "content": "hi"}]
 
 
 def events(body: bytes) -> list[dict[str, object]]:
@@ -83,6 +88,15 @@ def test_a_repeated_request_gets_the_first_answer_and_is_billed_once(echo: Insta
     assert (status, json.loads(told)["error"]["code"]) == (409, "idempotency_key_reused")
 
 
+def test_an_answer_too_long_to_keep_leaves_its_outcome_to_a_repetition(echo: Installation) -> None:
+    body = {"model": "echo", "messages": HELLO, "stream": True, "user": "echo:tokens=100,big=20000"}
+    status, headers, told = echo.ask("POST", "/v1/chat/completions", body, headers={"idempotency-key": "long"})
+    assert (status, len(told) > 2_000_000) == (200, True)
+    status, _, told = echo.ask("POST", "/v1/chat/completions", body, headers={"idempotency-key": "long"})
+    assert (status, json.loads(told)["error"]["code"]) == (409, "idempotency_outcome")
+    assert headers["x-request-id"] in json.loads(told)["error"]["message"]
+
+
 def test_a_client_that_leaves_pays_what_the_engine_counted(echo: Installation) -> None:
     body = json.dumps(
         {
@@ -118,6 +132,16 @@ def test_an_engine_that_breaks_off_bills_what_was_delivered(echo: Installation) 
     assert 0 < receipt["completion_tokens"] <= 7
 
 
+def test_an_engine_that_breaks_off_before_its_first_token_costs_nothing_and_its_count_is_booked(
+    echo: Installation,
+) -> None:
+    _, headers, _ = echo.chat("tokens=50,cut_after=0", stream=True)
+    receipt = echo.receipt(headers["x-request-id"], "posted")
+    assert (Decimal(receipt["amount"]), receipt["estimated"]) == (0, True)
+    audit = echo.command("ledger", "audit")
+    assert audit.returncode == 0, audit.stderr  # the engine read a prompt that nobody pays for
+
+
 def test_an_engine_error_costs_nothing(echo: Installation) -> None:
     for code, seen in ((400, 400), (500, 502), (429, 503)):
         status, headers, _ = echo.chat(f"status={code}")
@@ -126,7 +150,12 @@ def test_an_engine_error_costs_nothing(echo: Installation) -> None:
 
 
 def test_bad_input_names_the_field(echo: Installation) -> None:
-    for fields, field in (({"model": "nope"}, "model"), ({"max_tokens": 0}, "max_tokens"), ({"n": "x"}, "n")):
+    for fields, field in (
+        ({"model": "nope"}, "model"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"n": "x"}, "n"),
+        ({"n": 0}, "n"),
+    ):
         status, _, body = echo.chat(**fields)
         assert status in (400, 404)
         assert json.loads(body)["error"]["param"] == field
@@ -134,9 +163,18 @@ def test_bad_input_names_the_field(echo: Installation) -> None:
     assert (status, told["error"]["param"]) == (400, "scops")
 
 
+def test_what_an_engine_refuses_was_not_counted(echo: Installation) -> None:
+    """The engine's own word on it is 0, too: the audit compares."""
+    choice = {"type": "function", "function": "f"}
+    status, headers, body = echo.chat(tools=[{"type": "function"}], tool_choice=choice)
+    assert (status, json.loads(body)["error"]["param"]) == (400, "tool_choice")
+    assert echo.command("ledger", "audit").returncode == 0
+    assert echo.receipt(headers["x-request-id"], "posted")["prompt_tokens"] == 0
+
+
 def test_a_slow_reader_slows_the_engine_and_not_the_memory(echo: Installation) -> None:
     body = json.dumps(
-        {"model": "echo", "stream": True, "user": "echo:tokens=2000,big=20000", "messages": [], "max_tokens": 2000}
+        {"model": "echo", "stream": True, "user": "echo:tokens=2000,big=20000", "messages": HELLO, "max_tokens": 2000}
     ).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {echo.key}\r\n"
     client = socket.create_connection(("127.0.0.1", echo.port))
@@ -158,8 +196,8 @@ def test_a_slow_reader_slows_the_engine_and_not_the_memory(echo: Installation) -
 
 def test_metrics_and_readiness_say_what_is_going_on(echo: Installation) -> None:
     echo.chat("tokens=1")
-    text = echo.ask("GET", "/metrics")[2].decode()
-    assert 'openmaas_requests_total{model="echo",outcome="done"}' in text
+    text = echo.ask("GET", "/metrics", key=(echo.data / "admin.key").read_text().strip())[2].decode()
+    assert 'openmaas_requests_total{model="echo",outcome="done",relay="0"}' in text
     assert json.loads(echo.ask("GET", "/readyz")[2])["models"]["echo"]["ready"]
     assert echo.ask("GET", "/healthz")[0] == 200
 
@@ -172,5 +210,43 @@ def test_what_the_relay_does_not_own_reaches_the_control_plane(echo: Installatio
     assert echo.ask("GET", "/nowhere")[0] == 404
     assert echo.ask("OPTIONS", "/v1/chat/completions")[0] == 204
     assert echo.ask("PUT", "/v1/chat/completions")[0] == 405
+    _, headers, _ = echo.chat("tokens=1")
+    echo.receipt(headers["x-request-id"], "posted")
     usage = json.loads(echo.ask("GET", "/v1/usage?by=day,model")[2])
     assert usage["data"][0]["model"] == "echo"
+
+
+def test_an_encoded_body_is_refused_by_name(echo: Installation) -> None:
+    status, _, body = echo.ask("POST", "/v1/chat/completions", b"\x1f\x8b", headers={"content-encoding": "gzip"})
+    assert status == 415
+    assert json.loads(body)["error"]["param"] == "content-encoding"
+
+
+def test_every_answer_has_a_request_id(echo: Installation) -> None:
+    for path in ("/v1/receipts/none", "/openapi.json", "/nowhere", "/manage/v1/keys"):
+        assert echo.ask("GET", path)[1]["x-request-id"].startswith("req_"), path
+
+
+def test_a_first_start_that_could_not_bind_leaves_the_first_key_for_the_next(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        command = [sys.executable, "-m", "openmaas.cli", "serve", "--model", "echo", "--data", str(tmp_path / "data")]
+        failed = subprocess.run(
+            [*command, "--port", str(taken.getsockname()[1])], capture_output=True, text=True, check=False
+        )
+        assert failed.returncode != 0
+        assert "port" in failed.stderr
+    house = Installation(tmp_path / "data")
+    house.start()
+    try:
+        assert house.key
+        assert house.chat("tokens=1")[0] == 200
+    finally:
+        house.stop()
+
+
+def test_no_library_speaks_before_the_welcome(echo: Installation) -> None:
+    said = echo.log.read_text()
+    assert "Started server process" not in said
+    assert "Uvicorn running" not in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import sqlalchemy as sa
@@ -17,6 +18,16 @@ from openmaas.store.changes import note
 #: Engines that we start ourselves; the others are reached by URL.
 LOCAL_KINDS = ("llama", "embedder", "echo")
 KINDS = (*LOCAL_KINDS, "openai_http")
+WEIGHED_KINDS = ("llama", "embedder")
+#: What an endpoint's options may say. ``cap``: by which name it is told how much it may generate; ``thinking``: how it
+#: is told to think or not, by ``chat_template_kwargs``, by ``thinking`` or by ``reasoning_effort``; ``calls``: the form
+#: in which it leaves calls in its text; ``tool_choice``: whether it keeps one that demands a call.
+ENDPOINT_OPTIONS = {
+    "cap": ("max_tokens", "max_completion_tokens", "both"),
+    "thinking": ("", "template", "zhipu", "effort"),
+    "calls": ("", "glm", "glm47", "glm4", "hermes", "json"),
+    "tool_choice": ("kept", "ignored"),
+}
 Option = str | int | float | bool
 
 
@@ -70,8 +81,38 @@ def add_deployment(tx: sa.Connection, deployment: Deployment) -> None:
         raise FieldInvalid(f"kind must be one of {', '.join(KINDS)}", field="kind")
     if deployment.local == bool(deployment.url):
         raise FieldInvalid("url belongs to kind openai_http and to no other", field="url")
+    if deployment.url:
+        _check_url(deployment.url)
+        _check_endpoint(deployment.options)
+    if (deployment.kind in WEIGHED_KINDS) != bool(deployment.weights):
+        raise FieldInvalid(f"weights belong to {' and '.join(WEIGHED_KINDS)} and to no other kind", field="weights")
     tx.execute(deployments.insert().values(msgspec.structs.asdict(deployment)))
     note(tx, "catalog", deployment.model)
+
+
+def _check_url(text: str) -> None:
+    """Raises ``FieldInvalid`` for an address that no relay could connect to: it would be tried at every start."""
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and url.hostname and (url.port is None or url.port > 0)
+    except ValueError as error:
+        raise FieldInvalid(f"url: {error}", field="url") from None
+    if not usable or not text.isascii() or not text.isprintable() or " " in text or "@" in url.netloc:
+        raise FieldInvalid("url must be such as https://host:8000/v1; the credential goes into api_key", field="url")
+    if url.query or url.fragment:
+        raise FieldInvalid("url must end with its path, such as /v1", field="url")
+
+
+def _check_endpoint(options: dict[str, Option]) -> None:
+    """Raises ``FieldInvalid`` for an option that an endpoint does not have."""
+    for name, value in options.items():
+        known = ENDPOINT_OPTIONS.get(name)
+        if known is None:
+            told = f"options.{name} is not an option: openai_http has {', '.join(ENDPOINT_OPTIONS)}"
+            raise FieldInvalid(told, field=f"options.{name}")
+        if value not in known:
+            told = f"options.{name} must be one of {', '.join(filter(None, known))}"
+            raise FieldInvalid(told, field=f"options.{name}")
 
 
 def want_deployment(tx: sa.Connection, deployment_id: str, wanted: str) -> Deployment:
@@ -86,6 +127,15 @@ def want_deployment(tx: sa.Connection, deployment_id: str, wanted: str) -> Deplo
         raise ThingUnknown(f"there is no deployment {deployment_id}", field="id")
     note(tx, "catalog", deployment_id)
     return Deployment(**found)
+
+
+def find_deployments(tx: sa.Connection, name: str) -> list[Deployment]:
+    """The deployment with this id, else all of the model of this name. Raises ``ModelUnknown`` and ``FieldInvalid``."""
+    found = [row for row in list_deployments(tx) if name in (row.id, row.model)]
+    if not found:
+        find_model(tx, name)
+        raise FieldInvalid(f"the model {name!r} has no deployment", field="name")
+    return [row for row in found if row.id == name] or found
 
 
 def find_model(tx: sa.Connection, name: str) -> Model:
@@ -122,22 +172,22 @@ def new_deployment(clock: Clock, model: str, kind: str, **fields: Any) -> Deploy
 
 
 def rewrap_credentials(
-    tx: sa.Connection,
-    unseal: Callable[[bytes, str, int], bytes],
-    seal: Callable[[bytes, str], bytes],
-    version: int,
+    tx: sa.Connection, unseal: Callable[[bytes, str, int], bytes], seal: Callable[[bytes, str], tuple[int, bytes]]
 ) -> int:
-    """Seal every endpoint's credential under master key ``version``; returns how many were moved."""
-    old = [
-        found
-        for found in list_deployments(tx)
-        if found.credential_sealed is not None and found.master_version not in (None, version)
-    ]
-    for found in old:
-        assert found.credential_sealed is not None
-        assert found.master_version is not None
-        again = seal(unseal(found.credential_sealed, found.id, found.master_version), found.id)
-        values = {"credential_sealed": again, "master_version": version}
+    """Seal every endpoint's credential again; returns how many there are."""
+    count = 0
+    for found in list_deployments(tx):
+        if found.credential_sealed is None or found.master_version is None:
+            continue
+        version, secret = seal(unseal(found.credential_sealed, found.id, found.master_version), found.id)
+        values = {"credential_sealed": secret, "master_version": version}
         tx.execute(deployments.update().where(deployments.c.id == found.id).values(values))
         note(tx, "catalog", found.id)
-    return len(old)
+        count += 1
+    return count
+
+
+def credential_versions(tx: sa.Connection) -> set[int]:
+    """The versions of the master key that open some endpoint's credential."""
+    column = deployments.c.master_version
+    return set(tx.execute(sa.select(column).where(column.is_not(None)).distinct()).scalars())

@@ -5,17 +5,25 @@ from __future__ import annotations
 import msgspec
 import sqlalchemy as sa
 
+from openmaas.catalog.aliases import Alias, list_aliases, resolve
 from openmaas.catalog.book import Deployment, Model, list_deployments, list_models
 
 
 class Offers(msgspec.Struct, frozen=True):
-    """``models`` by name, and the ``deployments`` that are wanted running."""
+    """``models`` by name, their other names, and the ``deployments`` that are wanted running."""
 
     models: dict[str, Model]
     deployments: list[Deployment]
+    aliases: list[Alias] = []
+
+    def find(self, name: str) -> Model | None:
+        """The model that a customer means by ``name``."""
+        found = resolve(name, self.models, self.aliases)
+        return None if found is None else self.models[found]
 
 
 def offers(tx: sa.Connection) -> Offers:
     """Everything that is offered."""
     models = {model.name: model for model in list_models(tx)}
-    return Offers(models, [found for found in list_deployments(tx) if found.wanted == "running"])
+    running = [found for found in list_deployments(tx) if found.wanted == "running"]
+    return Offers(models, running, list_aliases(tx))

@@ -1,10 +1,10 @@
-"""Tables of what is offered: models, and the deployments that run them."""
+"""Tables of what is offered: models, their other names, and the deployments that run them."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-from openmaas.store.database import LAW
+from openmaas.store.law import LAW
 
 models = sa.Table(
     "models",
@@ -37,4 +37,12 @@ deployments = sa.Table(
     sa.CheckConstraint("wanted IN ('running', 'stopped')"),
     sa.CheckConstraint("(kind = 'openai_http') = (url <> '')"),
     sa.CheckConstraint("slots > 0"),
+)
+aliases = sa.Table(
+    "aliases",
+    LAW,
+    sa.Column("pattern", sa.String, primary_key=True),  # in lower case; ``*`` at its end stands for any end
+    sa.Column("model", sa.ForeignKey(models.c.name), nullable=False, index=True),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("pattern = lower(pattern) AND pattern <> ''"),
 )

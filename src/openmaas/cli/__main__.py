@@ -2,4 +2,4 @@
 
 from openmaas.cli.main import main
 
-main()
+main(prog_name="openmaas")  # which also names the variable of the shell completion

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ import click
 
 from openmaas.cli.say import AS_JSON, plainly, show
 from openmaas.core.bounds import FIRST_BYTE_TIMEOUT_S
-from openmaas.core.errors import EngineFailed, FieldInvalid, KeyMissing
+from openmaas.core.errors import Failed, FieldInvalid, KeyMissing, Refused
 
 
 @click.command()
@@ -21,7 +22,7 @@ from openmaas.core.errors import EngineFailed, FieldInvalid, KeyMissing
 @click.option("--url", default="http://127.0.0.1:8080", show_default=True, envvar="OPENMAAS_URL", help="The server.")
 @click.option("--key", envvar="OPENMAAS_KEY", help="API key; or the environment variable OPENMAAS_KEY.")
 @click.option("--model", help="Model; the first one of the server when not named.")
-@click.option("--max-tokens", type=int, help="Most tokens of an answer.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Most tokens of an answer.")
 @AS_JSON
 @plainly
 def chat(
@@ -36,24 +37,31 @@ def chat(
     for said in [message] if message else _prompts(name):
         history.append({"role": "user", "content": said})
         words: list[str] = []
-        for word in server.stream(name, history, max_tokens):
-            words.append(word)
-            if not as_json:
-                click.echo(word, nl=False)
-                sys.stdout.flush()
+        stopped = False
+        try:
+            for word in server.stream(name, history, max_tokens):
+                words.append(word)
+                if not as_json:
+                    click.echo(word, nl=False)
+                    sys.stdout.flush()
+        except KeyboardInterrupt:
+            stopped = True
+            server.leave()  # the engine stops, and what it made until then is the cost
         history.append({"role": "assistant", "content": "".join(words)})
         receipt = server.receipt()
         if as_json:
             show({"answer": history[-1]["content"], "receipt": receipt}, as_json=True)
         else:
             click.echo(f"\n\n{_cost(receipt)}\n", err=True)
+        if stopped and message:
+            sys.exit(130)
 
 
 def _prompts(name: str) -> Iterator[str]:
     click.echo(f"{name}; ^D ends", err=True)
     while True:
         try:
-            said = click.prompt("›", prompt_suffix=" ")
+            said = click.prompt("›", prompt_suffix=" ", err=True)
         except click.Abort:
             click.echo("", err=True)
             return
@@ -75,12 +83,14 @@ class Server:
         self._url = urlsplit(url)
         if self._url.scheme not in ("http", "https") or not self._url.hostname:
             raise FieldInvalid("--url must be such as http://127.0.0.1:8080", field="url")
+        self._path = self._url.path.rstrip("/").removesuffix("/v1")  # SDKs want it with /v1, so do people
         self._key = key
         self._request_id = ""
+        self._answer: http.client.HTTPResponse | None = None
 
     def first_model(self) -> str:
         """The first model that the key may use."""
-        found = json.loads(self._ask("GET", "/v1/models").read())["data"]
+        found = self._read("GET", "/v1/models")["data"]
         if not found:
             raise FieldInvalid("this key may use no model", field="model")
         return str(found[0]["id"])
@@ -92,32 +102,53 @@ class Server:
             body["max_tokens"] = max_tokens
         answer = self._ask("POST", "/v1/chat/completions", body)
         self._request_id = answer.getheader("x-request-id") or ""
+        self._answer = answer
         for line in answer:
             if not line.startswith(b"data: {"):
                 continue
             event = json.loads(line[6:])
             if "error" in event:
-                raise EngineFailed(event["error"]["message"])
+                raise Failed(event["error"]["message"])
             for choice in event["choices"]:
                 yield choice["delta"].get("content") or ""
 
+    def leave(self) -> None:
+        """Take no more of the last answer."""
+        if self._answer is not None:
+            self._answer.close()
+
     def receipt(self) -> dict[str, Any]:
-        """What the last answer cost."""
-        found: dict[str, Any] = json.loads(self._ask("GET", f"/v1/receipts/{self._request_id}").read())
-        return found
+        """What the last answer cost; of one that was left, as soon as the server knows."""
+        if not self._request_id:
+            raise Failed("the server did not say which request it was; is it an openmaas?")
+        for wait_s in (0.05, 0.1, 0.2, 0.4, 0.8):
+            try:
+                found: dict[str, Any] = self._read("GET", f"/v1/receipts/{self._request_id}")
+            except Refused:
+                time.sleep(wait_s)
+            else:
+                return found
+        raise Failed(f"there is no receipt of {self._request_id} yet; GET /v1/receipts/{self._request_id} will have it")
+
+    def _read(self, method: str, path: str) -> Any:
+        try:
+            return json.loads(self._ask(method, path).read())
+        except ValueError:
+            raise Failed(f"{self._url.geturl()} does not speak JSON; is it an openmaas?") from None
 
     def _ask(self, method: str, path: str, body: Any = None) -> http.client.HTTPResponse:
         kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
         connection = kind(self._url.hostname or "", self._url.port, timeout=FIRST_BYTE_TIMEOUT_S)
         headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
         try:
-            connection.request(method, self._url.path.rstrip("/") + path, body and json.dumps(body), headers)
+            connection.request(method, self._path + path, body and json.dumps(body), headers)
             answer = connection.getresponse()
-        except OSError as error:
-            raise EngineFailed(
-                f"{self._url.geturl()} does not answer ({error}); is `openmaas serve` running?"
-            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(f"{self._url.geturl()} does not answer ({error}); is `openmaas serve` running?") from None
         if answer.status >= 400:
-            told = json.loads(answer.read() or b"{}")
-            raise EngineFailed(told.get("error", {}).get("message", f"status {answer.status}"))
+            try:
+                told = str(json.loads(answer.read())["error"]["message"])
+            except (ValueError, KeyError, TypeError):
+                raise Failed(f"{self._url.geturl()} answered {answer.status}; is it an openmaas?") from None
+            raise (Refused if answer.status < 500 else Failed)(told)
         return answer

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import click
 
-from openmaas.catalog.book import rewrap_credentials
-from openmaas.cli.rooms import one_organisation, one_project, opened
-from openmaas.cli.say import AS_JSON, DATA, plainly, show, table
+from openmaas.cli.rooms import OPERATOR, one_organisation, one_project, opened
+from openmaas.cli.say import AS_JSON, DATA, LIMIT, plainly, show, table
 from openmaas.control.show import parse_time
 from openmaas.control.show import show as shown
-from openmaas.core.bounds import PAGE_SIZE
 from openmaas.core.clock import Clock
+from openmaas.core.errors import FieldInvalid
+from openmaas.house import rotation
 from openmaas.identity import book
 from openmaas.identity.seal import MasterKeys
+from openmaas.store.audit_log import audited
 
 
 @click.group()
@@ -41,17 +44,24 @@ def create(
     as_json: bool,
 ) -> None:
     """Create a key and print it: the only time it can be read."""
+    expires_ms = None if expires is None else parse_time(expires, "expires")
+    if expires_ms is not None and expires_ms <= Clock().wall_ms():
+        raise FieldInvalid("--expires must lie in the future", field="expires")
+    if not name.strip():
+        raise FieldInvalid("--name must not be empty", field="name")
+    told = {"name": name, "scopes": scopes, "models": models, "expires_at": expires}
     with opened(data) as (database, layout):
         project_id = database.look(one_project, organisation, project)
+        told["project_id"] = project_id
         key_id, key = database.call(
-            book.add_key,
+            audited(OPERATOR, "key.create", itemgetter(0), book.add_key, told),
             Clock(),
             MasterKeys(layout.master_keys),
             project_id,
             name,
             scopes=list(scopes),
             models=list(models) or None,
-            expires_ms=None if expires is None else parse_time(expires, "expires"),
+            expires_ms=expires_ms,
         )
     show({"id": key_id, "key": key, "project_id": project_id}, as_json=as_json, text=key)
 
@@ -60,7 +70,7 @@ def create(
 @DATA
 @click.option("--organisation", help="Only its keys.")
 @click.option("--after", default="", help="Go on after this id.")
-@click.option("--limit", default=PAGE_SIZE, show_default=True, help="Rows of one page.")
+@LIMIT
 @AS_JSON
 @plainly
 def list_(data: str, organisation: str | None, after: str, limit: int, as_json: bool) -> None:
@@ -83,7 +93,8 @@ def list_(data: str, organisation: str | None, after: str, limit: int, as_json: 
 def revoke(data: str, key_id: str, as_json: bool) -> None:
     """Refuse a key from now on; every relay knows within a second."""
     with opened(data) as (database, _):
-        database.call(book.revoke_key, Clock(), key_id.partition(".")[0])
+        found = key_id.partition(".")[0]
+        database.call(audited(OPERATOR, "key.revoke", found, book.revoke_key), Clock(), found)
     show({"id": key_id, "revoked": True}, as_json=as_json, text=f"{key_id} is revoked")
 
 
@@ -92,14 +103,9 @@ def revoke(data: str, key_id: str, as_json: bool) -> None:
 @AS_JSON
 @plainly
 def rotate_master(data: str, as_json: bool) -> None:
-    """Make a new master key and seal every secret under it."""
+    """Make a new master key and seal every secret under it; relays go on meanwhile."""
     with opened(data) as (database, layout):
-        master = MasterKeys(layout.master_keys)
-        version = master.rotate()
-        count = database.call(book.rewrap, master) + database.call(
-            rewrap_credentials, master.open, master.seal, version
-        )
-        master.forget_older()
+        version, count = rotation.rotate_master(database, layout, OPERATOR)
     show(
         {"version": version, "sealed": count},
         as_json=as_json,

@@ -1,26 +1,45 @@
-"""``openmaas models``: pull weights, offer them, set prices."""
+"""``openmaas models``: pull weights, offer them, stop and start them, give them names, set prices."""
 
 from __future__ import annotations
 
-import click
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
 
-from openmaas.catalog.book import list_deployments, list_models
-from openmaas.cli.rooms import opened
+import click
+import sqlalchemy as sa
+
+from openmaas.catalog.aliases import list_aliases, remove_alias, set_alias
+from openmaas.catalog.book import (
+    Deployment,
+    find_deployments,
+    find_model,
+    list_deployments,
+    list_models,
+    want_deployment,
+)
+from openmaas.cli.rooms import OPERATOR, opened
 from openmaas.cli.say import AS_JSON, DATA, Progress, plainly, show, table
+from openmaas.control.price_files import import_prices, read_prices
+from openmaas.control.pricing import show_price
 from openmaas.control.show import show as shown
 from openmaas.core.clock import Clock
+from openmaas.core.errors import FieldInvalid
 from openmaas.core.money import parse_amount
-from openmaas.engines.weights import catalogue, pull
+from openmaas.core.terms import flat
+from openmaas.engines.pull import pull
+from openmaas.engines.weights import catalogue, locate
 from openmaas.house.first_start import offer_model
 from openmaas.house.layout import Layout
 from openmaas.house.settings import read
 from openmaas.ledger.prices import price_book, set_price
+from openmaas.store.audit_log import audited
 from openmaas.store.files import private_folder
 
 
 @click.group()
 def models() -> None:
-    """Pull, offer and price models."""
+    """Pull, offer, stop and price models."""
 
 
 @models.command("list")
@@ -47,7 +66,7 @@ def list_(data: str, pullable: bool, as_json: bool) -> None:
         row = shown(model)
         row["deployments"] = sum(d.model == model.name and d.wanted == "running" for d in running)
         if price is not None:
-            row |= {k: v for k, v in shown(price).items() if k in ("input", "cached", "output", "currency")}
+            row |= {k: v for k, v in show_price(price).items() if k in ("input", "cached", "output", "currency")}
         found.append(row)
     columns = ("name", "task", "context_tokens", "deployments", "input", "cached", "output", "currency")
     show(found, as_json=as_json, text=table(found, columns))
@@ -76,9 +95,82 @@ def offer(data: str, name: str, as_json: bool) -> None:
     with opened(data) as (database, layout):
         settings = read({"data": data, "model": name}).settings
         found = offer_model(
-            database, layout, settings, Clock(), lambda text: click.echo(f"· {text}", err=True), Progress()
+            database, layout, settings, OPERATOR, lambda text: click.echo(f"· {text}", err=True), Progress()
         )
     show({"model": found}, as_json=as_json, text=f"{found} is offered")
+
+
+@models.command()
+@DATA
+@click.argument("name")
+@AS_JSON
+@plainly
+def stop(data: str, name: str, as_json: bool) -> None:
+    """Stop NAME: every deployment of a model, or the one with this id. It stays known; `models start` brings it back.
+
+    A running house ends its engines at once, after the answers that run; later requests get 503 model_not_ready.
+    """
+    _want(data, name, "stopped", as_json)
+
+
+@models.command()
+@DATA
+@click.argument("name")
+@AS_JSON
+@plainly
+def start(data: str, name: str, as_json: bool) -> None:
+    """Start what was stopped: every deployment of the model NAME, or the one with this id."""
+    _want(data, name, "running", as_json)
+
+
+def _want(data: str, name: str, wanted: str, as_json: bool) -> None:
+    def book(tx: sa.Connection) -> list[Deployment]:
+        return [want_deployment(tx, found.id, wanted) for found in find_deployments(tx, name)]
+
+    with opened(data) as (database, layout):
+        if wanted == "running":  # said here, not in a log when its engine cannot start
+            for deployment in database.look(find_deployments, name):
+                if deployment.weights:
+                    locate(deployment.weights, layout.weights)
+        want = audited(OPERATOR, "deployment.want", name, book, {"wanted": wanted})
+        rows = [shown(deployment) for deployment in database.call(want)]
+    show(rows, as_json=as_json, text=table(rows, ("id", "model", "kind", "wanted")))
+
+
+@models.command()
+@DATA
+@click.argument("pattern")
+@click.argument("model", required=False)
+@click.option("--remove", is_flag=True, help="PATTERN names nothing any more.")
+@AS_JSON
+@plainly
+def alias(data: str, pattern: str, model: str | None, remove: bool, as_json: bool) -> None:
+    """Let PATTERN name MODEL: `models alias 'claude-*' glm-4.7`. * at its end stands for any end; the longest counts.
+
+    Price, receipt and what a key may use are those of the model. A running house knows within a second.
+    """
+    if remove == bool(model):
+        raise FieldInvalid("name a MODEL, or say --remove", field="model")
+    with opened(data) as (database, _):
+        if model is None:
+            database.call(audited(OPERATOR, "alias.remove", pattern, remove_alias), pattern)
+            row = {"pattern": pattern, "removed": True}
+        else:
+            told = {"pattern": pattern, "model": model}
+            place = audited(OPERATOR, "alias.set", attrgetter("pattern"), set_alias, told)
+            row = shown(database.call(place, Clock(), pattern, model))
+    show(row, as_json=as_json, text=f"{pattern} is removed" if remove else f"{row['pattern']} is {model}")
+
+
+@models.command()
+@DATA
+@AS_JSON
+@plainly
+def aliases(data: str, as_json: bool) -> None:
+    """List the other names of models."""
+    with opened(data) as (database, _):
+        rows = [shown(row) for row in database.look(list_aliases)]
+    show(rows, as_json=as_json, text=table(rows, ("pattern", "model", "created_at")))
 
 
 @models.command()
@@ -94,15 +186,41 @@ def price(
     data: str, name: str, input_: str, output: str, cached: str | None, currency: str | None, as_json: bool
 ) -> None:
     """Set the price of model NAME from now on."""
+    told = {"model": name, "input": input_, "output": output, "cached": cached, "currency": currency}
     with opened(data) as (database, _):
+        database.look(find_model, name)
         made = database.call(
-            set_price,
+            audited(OPERATOR, "price.set", lambda made: str(made.version), set_price, told),
             model=name,
             currency=currency or read({"data": data}).settings.currency,
-            input_nanos=parse_amount(input_, field="input"),
-            output_nanos=parse_amount(output, field="output"),
-            cached_nanos=None if cached is None else parse_amount(cached, field="cached"),
+            terms=flat(
+                parse_amount(input_, field="input"),
+                parse_amount(output, field="output"),
+                None if cached is None else parse_amount(cached, field="cached"),
+            ),
             from_ms=Clock().wall_ms(),
         )
-    row = shown(made)
+    row = show_price(made)
     show(row, as_json=as_json, text=table([row], ("model", "version", "input", "cached", "output", "currency")))
+
+
+@models.command()
+@DATA
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say what would be set, and set nothing.")
+@AS_JSON
+@plainly
+def prices(data: str, file: Path, dry_run: bool, as_json: bool) -> None:
+    """Set the prices of FILE, all or none; those that count already are left alone.
+
+    FILE is TOML, each [[prices]] as `POST /manage/v1/prices` takes it; prices/ has the published ones.
+    """
+    entries = read_prices(file, read({"data": data}).settings.currency)
+    book = partial(import_prices, entries=entries, now_ms=Clock().wall_ms(), dry_run=dry_run)
+    with opened(data) as (database, _):
+        found = database.look(book) if dry_run else database.call(audited(OPERATOR, "price.import", file.name, book))
+    rows = [{"change": change, **show_price(price)} for change, price in found]
+    fresh = sum(row["change"] == "new" for row in rows)
+    columns = ("change", "model", "version", "input", "cached", "output", "currency", "from_at", "until_at")
+    said = f"{fresh} {'would be new' if dry_run else 'new'}, {len(rows) - fresh} unchanged"
+    show(rows, as_json=as_json, text=f"{table(rows, columns)}\n{said}")

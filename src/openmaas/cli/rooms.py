@@ -8,18 +8,25 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid, SettingInvalid
 from openmaas.house.first_start import open_house
 from openmaas.house.layout import Layout
+from openmaas.house.settings import read
 from openmaas.identity.law import organisations, projects
+from openmaas.store import audit_log
+from openmaas.store.audit_log import Actor
 from openmaas.store.database import Database
+
+#: Who acts when a command changes something.
+OPERATOR = Actor(audit_log.CLI, Clock())
 
 
 @contextmanager
 def opened(data: str) -> Iterator[tuple[Database, Layout]]:
     """The database of an installation that has been served once. Raises ``SettingInvalid``."""
-    layout = Layout(data)
-    if not layout.database.exists():
+    layout = Layout(data, read({"data": data}).settings.database_url)
+    if not layout.database_url and not layout.database_file.exists():
         raise SettingInvalid(
             f"{Path(data).resolve()} holds no installation; `openmaas serve --data {data}` makes one", field="data"
         )

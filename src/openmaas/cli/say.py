@@ -6,17 +6,19 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, NoReturn, ParamSpec
 
 import click
 import msgspec
 
-from openmaas.core.errors import Failed, OpenmaasError
+from openmaas.core.bounds import PAGE_SIZE
+from openmaas.core.errors import Failed, FieldInvalid, OpenmaasError
 
 P = ParamSpec("P")
 DATA = click.option(
     "--data", envvar="OPENMAAS_DATA", default="data", show_default=True, help="Folder of the installation."
 )
+LIMIT = click.option("--limit", type=click.IntRange(1), default=PAGE_SIZE, show_default=True, help="Rows of one page.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
@@ -31,7 +33,9 @@ def plainly(command: Callable[P, None]) -> Callable[P, None]:
             if kwargs.get("as_json"):
                 show({"error": {"message": error.message, "code": error.code, "field": error.field}}, as_json=True)
             else:
-                click.echo(f"openmaas: {error.message}", err=True)
+                # A field here is an argument: that "the request" is not valid would puzzle who made none.
+                said = error.detail if isinstance(error, FieldInvalid) and error.detail else error.message
+                click.echo(f"openmaas: {said}", err=True)
             sys.exit(1 if isinstance(error, Failed) else 2)
 
     return run
@@ -40,6 +44,16 @@ def plainly(command: Callable[P, None]) -> Callable[P, None]:
 def show(value: Any, *, as_json: bool, text: str | None = None) -> None:
     """Print ``value`` as JSON, or ``text`` (the value itself when there is none)."""
     click.echo(msgspec.json.encode(value).decode() if as_json or text is None else text)
+
+
+def fail(error: dict[str, Any], *, as_json: bool) -> NoReturn:
+    """End with what the API said: exit code 2 for what can be mended, 1 for what failed here."""
+    if as_json:
+        show({"error": error}, as_json=True)
+    else:
+        said = error["message"].removeprefix(f"{(FieldInvalid.__doc__ or '').rstrip('.')}: ")
+        click.echo(f"openmaas: {said}", err=True)
+    sys.exit(1 if error["type"] == "server_error" else 2)
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:

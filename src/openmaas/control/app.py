@@ -6,15 +6,82 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
-from openmaas.control import customers, manage_catalog, manage_identity, manage_money
+from openmaas.control import (
+    batches,
+    customers,
+    customers_papers,
+    files,
+    manage_audit,
+    manage_budgets,
+    manage_catalog,
+    manage_documents,
+    manage_funds,
+    manage_identity,
+    manage_limits,
+    manage_money,
+    manage_plans,
+    manage_refunds,
+    manage_responses,
+    manage_usage,
+    message_batches,
+    payments,
+    responses,
+    tasks,
+    webhooks,
+)
+from openmaas.control.bodies import Bodies, body_bytes_max
+from openmaas.control.reading import recognised
 from openmaas.control.rooms import Rooms
-from openmaas.core.errors import FieldInvalid, Internal, MethodUnknown, OpenmaasError, PathUnknown
+from openmaas.control.shapes import REFUSED
+from openmaas.core.errors import (
+    BodyInvalid,
+    FieldInvalid,
+    Internal,
+    KeyUnknown,
+    MethodUnknown,
+    ModelUnknown,
+    OpenmaasError,
+    PathUnknown,
+    TooLarge,
+)
 from openmaas.core.version import VERSION
-from openmaas.dialects.openai.errors import render
+from openmaas.dialects.dialect import language_of
+from openmaas.dialects.entrances import Entrances
 from openmaas.identity.face import Caller
+from openmaas.identity.signet import Signet
+from openmaas.store.audit_log import Actor
+from openmaas.work.wanted import Form
 
 log = logging.getLogger(__name__)
+#: The operator's part of the API.
+MANAGE = "/manage/v1"
+#: Paths of OpenAI that need a kind of model which this installation has none of.
+MEDIA = tuple(
+    base + end
+    for base in ("/v1", "/api/v1", "/api/paas/v4", "/api/paas/v4/async")
+    for end in ("/images/", "/audio/", "/videos", "/realtime", "/voice/")
+)
+_MANAGE = (
+    manage_identity,
+    manage_catalog,
+    manage_limits,
+    manage_money,
+    manage_funds,
+    manage_budgets,
+    manage_plans,
+    manage_refunds,
+    payments,
+    manage_usage,
+    manage_documents,
+    manage_audit,
+    webhooks,
+    manage_responses,
+)
+
+#: Where files and batches are served, and in whose shapes.
+FORMS: dict[Form, str] = {"openai": "/v1", "zhipu": "/api/paas/v4"}
 
 
 def build_app(rooms: Rooms) -> FastAPI:
@@ -25,41 +92,92 @@ def build_app(rooms: Rooms) -> FastAPI:
         description="Management API. Send `Authorization: Bearer <key>`; /manage needs a key with the scope admin.",
         docs_url=None,  # the interactive pages load scripts from elsewhere; this must work without a network
         redoc_url=None,
+        redirect_slashes=False,  # it would send a client of a TLS front to http
+        responses=REFUSED,
     )
 
     async def caller(request: Request) -> Caller:
-        headers = request.headers
-        sent, api_key = headers.get("authorization"), headers.get("x-api-key")
-        return await rooms.keys.recognise(sent.encode() if sent else None, api_key.encode() if api_key else None)
+        found = await recognised(rooms.keys, request.headers)
+        if found.job_id:
+            raise KeyUnknown("a job's token is good for inference alone")
+        request.state.actor = Actor(found.key_id, rooms.clock)
+        return found
 
     async def admin(found: Annotated[Caller, Depends(caller)]) -> Caller:
         found.need("admin")
         return found
 
-    for module in (manage_identity, manage_catalog, manage_money):
-        app.include_router(module.routes(rooms), prefix="/manage/v1", dependencies=[Depends(admin)])
-    app.include_router(customers.routes(rooms, caller), prefix="/v1")
-    _add_errors(app)
+    for module in _MANAGE:
+        app.include_router(module.routes(rooms), prefix=MANAGE, dependencies=[Depends(admin)])
+    for own in (customers.routes, customers_papers.routes, payments.own_routes, webhooks.own_routes):
+        app.include_router(own(rooms, caller), prefix="/v1")
+    for form, prefix in FORMS.items():
+        for module in (files, batches):
+            app.include_router(module.routes(rooms, caller, form), prefix=prefix)
+    app.include_router(tasks.routes(rooms, caller), prefix=FORMS["zhipu"])
+    for form, prefix in (("openai", "/v1"), ("zhipu", "/api/v1")):
+        app.include_router(responses.routes(rooms, caller, form), prefix=prefix)
+    app.include_router(message_batches.routes(rooms, caller), prefix="/api/anthropic/v1")
+    app.include_router(payments.provider_routes(rooms), prefix="/payments")
+    _add_errors(app, rooms)
+    app.add_middleware(Bodies, keys=rooms.keys)
     return app
 
 
-def _add_errors(app: FastAPI) -> None:
-    async def own(_request: Request, error: Exception) -> Response:
+def own_app(rooms: Rooms, actor: Actor) -> FastAPI:
+    """The operator's part alone, for somebody who has the database itself: a command. ``actor`` is who the audit log
+    names."""
+
+    async def who(request: Request) -> None:
+        request.state.actor = actor
+
+    app = FastAPI(title="openmaas", version=VERSION, docs_url=None, redoc_url=None)
+    for module in _MANAGE:
+        app.include_router(module.routes(rooms), prefix=MANAGE, dependencies=[Depends(who)])
+    _add_errors(app, rooms)
+    return app
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """What the path of ``request`` takes, by whichever of its routes: the document knows them all."""
+    paths = app.openapi()["paths"].items()
+    found = [methods for path, methods in paths if compile_path(path)[0].match(request.url.path)]
+    return sorted({method.upper() for methods in found for method in methods})
+
+
+def _add_errors(app: FastAPI, rooms: Rooms) -> None:
+    """Errors are told in the dialect of their path."""
+    entrances = Entrances(Signet(rooms.master))
+
+    async def own(request: Request, error: Exception) -> Response:
         assert isinstance(error, OpenmaasError)
-        status, headers, body = render(error)
+        sent = {name.lower(): value for name, value in request.headers.raw}
+        dialect = entrances.dialect_of(request.url.path, sent)
+        request_id = request.headers.get("x-request-id", "")
+        status, headers, body = dialect.refusal(error, language_of(sent), request_id)
         lines = dict(line.split(": ", 1) for line in headers.decode().splitlines())
         return Response(body, status, lines, media_type="application/json")
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return await own(request, BodyInvalid(str(first.get("ctx", {}).get("error", ""))))
         field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
         return await own(request, FieldInvalid(f"{field or 'body'}: {first['msg']}", field=field or "body"))
 
     async def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 405:
-            return await own(request, MethodUnknown(f"{request.url.path} does not take {request.method}"))
+            told = await own(request, MethodUnknown(f"{request.url.path} does not take {request.method}"))
+            told.headers["allow"] = ", ".join(_methods(app, request))  # RFC 9110 §15.5.6
+            return told
+        if error.status_code == 413:
+            return await own(request, TooLarge(f"a body may have {body_bytes_max(request.url.path)} bytes"))
+        if error.status_code == 400:  # FastAPI could not read the body at all: nested too deep, or not UTF-8
+            return await own(request, BodyInvalid())
+        if request.url.path.startswith(MEDIA):
+            return await own(request, ModelUnknown("no model for images, audio or video is installed", field="model"))
         return await own(request, PathUnknown(request.url.path))
 
     async def mistake(request: Request, error: Exception) -> Response:

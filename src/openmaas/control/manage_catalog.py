@@ -1,17 +1,28 @@
-"""Models and deployments."""
+"""Models, their other names, and deployments."""
 
 from __future__ import annotations
 
+import asyncio
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 from fastapi import APIRouter
 
-from openmaas.catalog import book
+from openmaas.catalog import aliases, book
+from openmaas.control.acting import Acting
 from openmaas.control.rooms import Rooms
-from openmaas.control.shapes import NewDeployment, NewModel, Wanted
+from openmaas.control.shapes import NewAlias, NewDeployment, NewModel, PageSize, Wanted
 from openmaas.control.show import check_limit, page, show
 from openmaas.core.bounds import PAGE_SIZE
+from openmaas.core.errors import FieldInvalid, ModelUnknown
+from openmaas.engines.echo.cues import read_options
+from openmaas.engines.gguf import check_whole
+from openmaas.engines.spec import check_options
+from openmaas.engines.weights import locate
+from openmaas.store.audit_log import audited
 
 
 def routes(rooms: Rooms) -> APIRouter:
@@ -20,35 +31,81 @@ def routes(rooms: Rooms) -> APIRouter:
     database = rooms.database
 
     @router.post("/models", status_code=201)
-    async def add_model(body: NewModel) -> dict[str, Any]:
+    async def add_model(body: NewModel, who: Acting) -> dict[str, Any]:
+        if body.task == "generate" and not body.output_tokens_default:
+            raise FieldInvalid("output_tokens_default must be at least 1", field="output_tokens_default")
         model = book.Model(**body.model_dump(), created_ms=rooms.clock.wall_ms())
-        await database.run(book.add_model, model)
+        await database.run(audited(who, "model.create", model.name, book.add_model, body.told()), model)
         return show(model)
 
     @router.get("/models")
-    async def list_models(after: str = "", limit: int = PAGE_SIZE) -> dict[str, Any]:
+    async def list_models(after: str = "", limit: PageSize = PAGE_SIZE) -> dict[str, Any]:
         rows = await database.read(book.list_models, after=after, limit=check_limit(limit) + 1)
         return page([show(row) for row in rows], limit, "name")
 
+    @router.get("/aliases")
+    async def list_aliases(after: str = "", limit: PageSize = PAGE_SIZE) -> dict[str, Any]:
+        rows = await database.read(aliases.list_aliases, after=after, limit=check_limit(limit) + 1)
+        return page([show(row) for row in rows], limit, "pattern")
+
+    @router.put("/aliases")
+    async def set_alias(body: NewAlias, who: Acting) -> dict[str, Any]:
+        place = audited(who, "alias.set", attrgetter("pattern"), aliases.set_alias, body.told())
+        return show(await database.run(place, rooms.clock, body.pattern, body.model))
+
+    @router.delete("/aliases/{pattern:path}")
+    async def remove_alias(pattern: str, who: Acting) -> dict[str, Any]:
+        await database.run(audited(who, "alias.remove", pattern, aliases.remove_alias), pattern)
+        return {"pattern": pattern, "removed": True}
+
     @router.post("/deployments", status_code=201)
-    async def add_deployment(body: NewDeployment) -> dict[str, Any]:
+    async def add_deployment(body: NewDeployment, who: Acting) -> dict[str, Any]:
         fields = body.model_dump(exclude={"api_key", "served_name", "model", "kind"})
         made = book.new_deployment(
             rooms.clock, body.model, body.kind, served_name=body.served_name or body.model, **fields
         )
-        if body.api_key:
-            sealed = rooms.master.seal(body.api_key.encode(), made.id)
-            made = msgspec.structs.replace(made, credential_sealed=sealed, master_version=rooms.master.current)
-        await database.run(book.add_deployment, made)
-        return show(made)
+        if made.local:  # said here, not in a log when its engine cannot start
+            if made.kind == "echo":
+                read_options(made.options)
+            else:
+                check_options(made.kind, made.options)
+            if made.weights:
+                await asyncio.to_thread(_check_weights, made, rooms.weights)
+
+        def add(tx: sa.Connection) -> book.Deployment:
+            whole = made
+            if body.api_key:
+                version, secret = rooms.master.seal(body.api_key.encode(), made.id)
+                whole = msgspec.structs.replace(made, credential_sealed=secret, master_version=version)
+            book.add_deployment(tx, whole)
+            return whole
+
+        return show(await database.run(audited(who, "deployment.create", made.id, add, body.told())))
 
     @router.get("/deployments")
-    async def list_deployments(after: str = "", limit: int = PAGE_SIZE) -> dict[str, Any]:
+    async def list_deployments(after: str = "", limit: PageSize = PAGE_SIZE) -> dict[str, Any]:
         rows = await database.read(book.list_deployments, after=after, limit=check_limit(limit) + 1)
         return page([show(row) for row in rows], limit)
 
     @router.patch("/deployments/{deployment_id}")
-    async def want_deployment(deployment_id: str, body: Wanted) -> dict[str, Any]:
-        return show(await database.run(book.want_deployment, deployment_id, body.wanted))
+    async def want_deployment(deployment_id: str, body: Wanted, who: Acting) -> dict[str, Any]:
+        want = audited(who, "deployment.want", deployment_id, book.want_deployment, body.told())
+        return show(await database.run(want, deployment_id, body.wanted))
 
     return router
+
+
+def _check_weights(deployment: book.Deployment, folder: Path) -> None:
+    try:
+        found = locate(deployment.weights, folder)
+    except ModelUnknown as error:
+        raise FieldInvalid(f"weights: {error.detail}", field="weights") from None
+    except FieldInvalid as error:
+        raise FieldInvalid(error.detail, field="weights") from None
+    if found.path.suffix == ".gguf" and str(found.path) == deployment.weights:
+        try:
+            check_whole(found.path)
+        except FieldInvalid as error:
+            raise FieldInvalid(error.detail, field="weights") from None
+    if found.kind != deployment.kind:
+        raise FieldInvalid(f"{deployment.weights} is for kind {found.kind}", field="kind")

@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 
 from openmaas.core.clock import Clock
+from openmaas.core.invoice import Issuer
+from openmaas.files.face import Files
 from openmaas.identity.face import Keys
 from openmaas.identity.seal import MasterKeys
 from openmaas.store.database import Database
@@ -19,5 +21,11 @@ class Rooms(msgspec.Struct, frozen=True):
     keys: Keys
     master: MasterKeys
     clock: Clock
+    files: Files
     journals: Path
+    weights: Path
+    meters: Path
+    issuer: Issuer
     currency: str
+    stripe_webhook_secret: str
+    responses_days: int

@@ -13,7 +13,7 @@ from openmaas.core.clock import iso_utc
 from openmaas.core.errors import FieldInvalid
 from openmaas.core.money import show_amount
 
-_HIDDEN = frozenset({"secret_hash", "secret_sealed", "credential_sealed", "master_version"})
+_HIDDEN = frozenset({"secret_hash", "secret_sealed", "old_secret_sealed", "credential_sealed", "master_version"})
 _DURATIONS = frozenset({"first_byte_ms"})
 
 
@@ -49,7 +49,10 @@ def parse_time(text: str, field: str) -> int:
         raise FieldInvalid(f"{field} must be a time such as 2026-01-31T12:00:00Z", field=field) from None
     if moment.tzinfo is None:
         raise FieldInvalid(f"{field} must say its zone, such as Z for UTC", field=field)
-    return int(moment.astimezone(UTC).timestamp() * 1000)
+    try:
+        return int(moment.astimezone(UTC).timestamp() * 1000)
+    except OverflowError:
+        raise FieldInvalid(f"{field} must lie between the years 1 and 9999", field=field) from None
 
 
 def check_limit(limit: int) -> int:

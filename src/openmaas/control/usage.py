@@ -7,7 +7,7 @@ from typing import Any
 
 from openmaas.control.show import check_limit, show
 from openmaas.core.errors import FieldInvalid
-from openmaas.ledger.receipts import list_usage
+from openmaas.ledger.posting.receipts import list_usage
 from openmaas.store.database import Database
 
 #: What usage can be grouped by.
@@ -24,18 +24,14 @@ async def usage_page(
     database: Database, by: str, organisation_id: str | None, since: str, until: str, after: int, limit: int
 ) -> dict[str, Any]:
     """Sums grouped ``by`` a comma-separated list of ``GROUPS``. Raises ``FieldInvalid``."""
-    names = [name.strip() for name in by.split(",") if name.strip()]
-    for name in names:
-        if name not in GROUPS:
-            raise FieldInvalid(f"by must be among {', '.join(GROUPS)}, not {name!r}", field="by")
-    if after < 0:
-        raise FieldInvalid("after must not be negative", field="after")
+    groups = group_by(by)
+    first, last = parse_day(since or "0001-01-01", "since"), parse_day(until or "9999-12-31", "until")
     rows = await database.read(
         list_usage,
-        by=[GROUPS[name] for name in dict.fromkeys(names)],
+        by=groups,
         organisation_id=organisation_id,
-        since_day=_day(since, "since", "0001-01-01"),
-        until_day=_day(until, "until", "9999-12-31"),
+        since_day=first,
+        until_day=last,
         offset=after,
         limit=check_limit(limit) + 1,
     )
@@ -47,9 +43,17 @@ async def usage_page(
     }
 
 
-def _day(text: str, field: str, default: str) -> str:
-    if not text:
-        return default
+def group_by(text: str) -> list[str]:
+    """``"day,model"`` as columns, each once. Raises ``FieldInvalid``."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in GROUPS:
+            raise FieldInvalid(f"by must be among {', '.join(GROUPS)}, not {name!r}", field="by")
+    return [GROUPS[name] for name in dict.fromkeys(names)]
+
+
+def parse_day(text: str, field: str) -> str:
+    """A day as ``2026-01-31``. Raises ``FieldInvalid`` that names ``field``."""
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:

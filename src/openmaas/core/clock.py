@@ -10,10 +10,20 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+#: The letter of a byte's last five bits.
+_LETTERS = bytes(ord(_ALPHABET[byte & 31]) for byte in range(256))
+
+
+@lru_cache(1)
+def _moment(ms: int) -> str:
+    return "".join([_ALPHABET[ms >> shift & 31] for shift in range(45, -1, -5)])
 
 
 class Clock(msgspec.Struct, frozen=True):
@@ -25,8 +35,7 @@ class Clock(msgspec.Struct, frozen=True):
 
     def new_id(self, prefix: str) -> str:
         """A new ULID behind ``prefix``: ``req_01J…``."""
-        number = (self.wall_ms() << 80) | int.from_bytes(self.random_bytes(10), "big")
-        return prefix + "_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+        return f"{prefix}_{_moment(self.wall_ms())}{self.random_bytes(16).translate(_LETTERS).decode()}"
 
 
 def iso_utc(ms: int) -> str:

@@ -6,16 +6,20 @@ public message, ``code`` its stable name, ``hint`` the next step. Dialects turn 
 
     OpenmaasError
     ├── Refused                      the caller can mend it
-    │   ├── BadRequest               BodyInvalid · FieldInvalid · TooLarge · ContextExceeded · EngineRefused · Malformed
-    │   ├── NotRecognised            KeyMissing · KeyUnknown · KeyExpired · KeyRevoked
-    │   ├── NotAllowed               ScopeMissing · ModelNotAllowed
+    │   ├── BadRequest               BodyInvalid · FieldInvalid · FieldMissing · TooLarge · ContextExceeded
+    │   │                            EngineRefused · Malformed · EncodingUnknown · TooSlow · SignatureInvalid
+    │   ├── NotRecognised            KeyMissing · KeyMalformed · KeyUnknown · KeyExpired · KeyRevoked · TokenExpired
+    │   ├── NotAllowed               ScopeMissing · ModelNotAllowed · PlanMissing
     │   ├── NotFound                 ModelUnknown · ThingUnknown · PathUnknown · MethodUnknown
     │   ├── Conflict                 AlreadyThere · IdempotencyKeyReused · IdempotencyOutcome
-    │   ├── InsufficientFunds
-    │   ├── LimitReached
+    │   │                            LeaseLost
+    │   ├── InsufficientFunds        PlanExhausted · CycleExhausted · BudgetExceeded
+    │   ├── LimitReached             OverLimit
+    │   ├── ClientLeft
+    │   ├── ExtraMissing
     │   └── SettingInvalid
     └── Failed                       we can mend it
-        ├── EngineFailed             EngineTimedOut
+        ├── EngineFailed             EngineTimedOut · CallMissing
         ├── Overloaded               Draining · NoReplica · StaleView
         ├── JournalFull
         ├── StoreFailed
@@ -25,7 +29,9 @@ public message, ``code`` its stable name, ``hint`` the next step. Dialects turn 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
+
+from openmaas.core.rates import Standing
 
 
 class OpenmaasError(Exception):
@@ -88,6 +94,10 @@ class FieldInvalid(BadRequest):
     code = "invalid_field"
 
 
+class FieldMissing(FieldInvalid):
+    """A field of the request is missing."""
+
+
 class TooLarge(BadRequest):
     """The request is larger than this server takes."""
 
@@ -95,11 +105,51 @@ class TooLarge(BadRequest):
     hint = "Send less, or ask the operator which limits are set."
 
 
+class TooSlow(BadRequest):
+    """The request took too long to come."""
+
+    code = "request_timeout"
+    hint = "Send it again over a better connection."
+
+
+class EncodingUnknown(BadRequest):
+    """The body is encoded in a way that this server does not read."""
+
+    code = "unsupported_encoding"
+    hint = "Send it as it is, without Content-Encoding."
+
+
 class ContextExceeded(BadRequest):
     """The prompt is longer than the model's context."""
 
     code = "context_length_exceeded"
     hint = "Shorten the messages or choose a model with a longer context."
+    #: What the engine counted, and what fits; 0 when it did not say. ``output_tokens`` is what was asked for when only
+    #: prompt and answer together did not fit. Coding tools read all three, and shorten by them.
+    prompt_tokens = 0
+    context_tokens = 0
+    output_tokens = 0
+
+    def counted(self, prompt_tokens: int, context_tokens: int, output_tokens: int = 0) -> Self:
+        """The same, with these counts unless it has its own."""
+        if not self.context_tokens:
+            self.prompt_tokens, self.context_tokens = prompt_tokens, context_tokens
+            self.output_tokens = output_tokens if prompt_tokens < context_tokens else 0
+        return self
+
+
+class PreviousUnknown(BadRequest):
+    """The response that this one goes on from is not kept here."""
+
+    code = "previous_response_not_found"
+    hint = "Keep responses with `store: true`, or send the whole conversation as input."
+
+
+class SignatureInvalid(BadRequest):
+    """The signature is not valid."""
+
+    code = "invalid_signature"
+    hint = "Sign the bytes as they are sent, with the secret that was agreed and the time of now."
 
 
 class EngineRefused(BadRequest):
@@ -122,6 +172,13 @@ class KeyMissing(NotRecognised):
     hint = "Send the header `Authorization: Bearer <id>.<secret>`."
 
 
+class KeyMalformed(NotRecognised):
+    """The API key is not of a form that this server knows."""
+
+    code = "invalid_api_key"
+    hint = "Send the header `Authorization: Bearer <id>.<secret>`."
+
+
 class KeyUnknown(NotRecognised):
     """The API key is not known."""
 
@@ -133,6 +190,13 @@ class KeyExpired(NotRecognised):
 
     code = "expired_api_key"
     hint = "Create a new key with `openmaas keys create`."
+
+
+class TokenExpired(NotRecognised):
+    """The token has expired."""
+
+    code = "expired_token"
+    hint = "Sign a new one, or send the key itself."
 
 
 class KeyRevoked(NotRecognised):
@@ -160,6 +224,13 @@ class ModelNotAllowed(NotAllowed):
 
     code = "model_not_allowed"
     hint = "Use one of the models that `GET /v1/models` lists for this key."
+
+
+class PlanMissing(NotAllowed):
+    """This base URL is for subscribers of a plan."""
+
+    code = "plan_missing"
+    hint = "Subscribe to a plan, or use the base URL that is paid as you go."
 
 
 class NotFound(Refused):
@@ -220,6 +291,12 @@ class IdempotencyOutcome(Conflict):
     hint = "Its receipt says what was billed; use a new key to ask again."
 
 
+class LeaseLost(Conflict):
+    """This job is another worker's now, or has ended."""
+
+    code = "lease_lost"
+
+
 class InsufficientFunds(Refused):
     """The balance does not cover the most this request can cost."""
 
@@ -227,11 +304,56 @@ class InsufficientFunds(Refused):
     hint = "Top up the account, or ask for fewer tokens with max_tokens."
 
 
+class PlanExhausted(InsufficientFunds):
+    """The plan's window does not cover the most this request can cost."""
+
+    code = "plan_exhausted"
+    hint = "Wait until the window is free again, or ask for fewer tokens with max_tokens."
+
+
+class CycleExhausted(PlanExhausted):
+    """The plan's week or month does not cover the most this request can cost."""
+
+    hint = "Wait until it begins anew, or ask for fewer tokens with max_tokens."
+
+
+class BudgetExceeded(InsufficientFunds):
+    """The budget does not cover the most this request can cost."""
+
+    code = "budget_exceeded"
+    hint = "Ask whoever set the budget, or ask for fewer tokens with max_tokens."
+
+
 class LimitReached(Refused):
     """A rate limit was reached."""
 
     code = "rate_limit_exceeded"
     hint = "Wait, then send the request again."
+
+    def __init__(
+        self, detail: str = "", *, retry_after_s: float | None = None, standings: tuple[Standing, ...] = ()
+    ) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+        self.standings = standings
+
+
+class OverLimit(LimitReached):
+    """The request alone can use more than a rate limit allows."""
+
+    code = "request_over_limit"
+    hint = "Ask for fewer tokens with max_tokens, or shorten the prompt."
+
+
+class ClientLeft(Refused):
+    """The client went away before its request was begun."""
+
+    code = "client_left"
+
+
+class ExtraMissing(Refused):
+    """This installation lacks an optional part."""
+
+    code = "extra_missing"
 
 
 class SettingInvalid(Refused):
@@ -246,6 +368,13 @@ class EngineFailed(Failed):
 
     code = "engine_failed"
     hint = "Nothing was billed beyond what was delivered; send the request again."
+
+
+class CallMissing(EngineFailed):
+    """The model did not call the tool that was demanded."""
+
+    code = "tool_call_missing"
+    hint = "What it generated is billed. Allow more tokens, or let the model choose with tool_choice auto."
 
 
 class EngineTimedOut(EngineFailed):

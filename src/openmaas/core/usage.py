@@ -9,7 +9,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     """Token counts of one request.
 
     ``cached_tokens`` is the part of ``prompt_tokens`` read from the prefix cache; ``reasoning_tokens`` the part of
-    ``completion_tokens`` spent thinking. ``estimated`` marks counts that no engine reported.
+    ``completion_tokens`` spent thinking. ``estimated`` marks counts that no engine reported. ``units`` counts what is
+    no token, by the names of ``core.terms.UNITS``.
     """
 
     prompt_tokens: int = 0
@@ -17,6 +18,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    units: tuple[tuple[str, int], ...] = ()
 
 
 class PromptDetails(msgspec.Struct, gc=False):

@@ -110,4 +110,6 @@ def attend(exchange: Exchange, meter: Meter, model: str, work: Callable[[Answer,
     try:
         work(answer, exchange)
     except OpenmaasError as error:
+        # Refused before it began: a count here would be one that nobody is billed for, and the books would disagree.
+        answer.prompt = answer.cached = answer.completion = answer.reasoning = 0
         answer.failed(error)

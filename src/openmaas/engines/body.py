@@ -6,13 +6,16 @@ It knows msgspec's messages and nothing of any engine; every engine calls it.
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
 from openmaas.core.errors import BodyInvalid, FieldInvalid
 
+#: Who can speak in a conversation.
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 _T = TypeVar("_T")
+_MISSING = re.compile(r"Object missing required field `([^`]*)`")
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
@@ -25,11 +28,15 @@ def decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
         place = _AT.search(said)
         field = place.group(1) if place else ""
         reason = said[: place.start()] if place else said
+        if not field and (missing := _MISSING.fullmatch(reason)):
+            field, reason = missing.group(1), "it is required"
         if not field:
             raise BodyInvalid(reason) from None
         raise FieldInvalid(f"{field}: {reason}", field=field) from None
-    except msgspec.DecodeError as wrong:
+    except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
         raise BodyInvalid(str(wrong)) from None
+    except RecursionError:
+        raise BodyInvalid("it is nested too deep") from None
 
 
 def check_range(field: str, value: int | None, low: int, high: int | None = None) -> None:

@@ -16,14 +16,13 @@ from typing import Any
 
 import msgspec
 
+from openmaas.core.bounds import INPUTS_MAX
 from openmaas.core.errors import ContextExceeded, EngineFailed, FieldInvalid, OpenmaasError
 from openmaas.engines.answer import Answer, attend
 from openmaas.engines.body import decode
 from openmaas.engines.meter import Meter
-from openmaas.engines.spec import EngineSpec, refuse_unknown_options
+from openmaas.engines.spec import EngineSpec, check_options
 from openmaas.engines.wire import Exchange
-
-INPUTS_MAX = 2_048
 
 
 class _Ask(msgspec.Struct):
@@ -39,7 +38,7 @@ class Embedder:
     """The engine of kind ``embedder``."""
 
     def __init__(self, spec: EngineSpec, meter: Meter) -> None:
-        refuse_unknown_options(spec, frozenset({"query"}))
+        check_options("embedder", spec.options)
         self.model = spec.model
         self.ready = False
         self._folder = Path(spec.weights)

@@ -2,21 +2,23 @@
 
 It survives the death of the engine and of the relay (``process`` durability: written, not synced). An engine appends;
 whoever settles orphans reads with ``find``. It knows tokens, not prices. A file above ``METER_BYTES_MAX`` goes on in
-``<name>.1``, then ``<name>.2``: the highest number is the newest.
+``<name>.1``, then ``<name>.2``: the highest number is the newest. ``forget`` removes old ones, beside whoever reads.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from openmaas.core.bounds import METER_BYTES_MAX
 from openmaas.core.clock import Clock
+from openmaas.core.usage import Usage
 
-METER_BYTES_MAX = 64 * 1024 * 1024  #: a meter file goes on in a new one above this
 _PREFIX = b'{"request_id":"'
 
 Outcome = Literal["done", "cancelled", "failed"]
@@ -93,9 +95,29 @@ def find(places: str | Path | Iterable[str | Path], request_ids: Collection[str]
     return found
 
 
+def usages(lines: dict[str, MeterLine]) -> dict[str, Usage]:
+    """The same as the ledger counts it."""
+    return {
+        request_id: Usage(line.prompt_tokens, line.completion_tokens, line.cached_tokens)
+        for request_id, line in lines.items()
+    }
+
+
+def forget(folder: Path, before_ms: int) -> None:
+    """Remove the files that were last written before ``before_ms``; the newest of each meter stays: an engine that has
+    nothing to count may have it open."""
+    numbered = [(*_number(path), path) for path in folder.iterdir()]
+    newest: dict[str, int] = {}
+    for name, number, _ in numbered:
+        newest[name] = max(number, newest.get(name, 0))
+    for name, number, path in numbered:
+        if number < newest[name] and path.stat().st_mtime_ns < before_ms * 1_000_000:
+            path.unlink()
+
+
 def _lines_of(path: Path, wanted: set[bytes]) -> Iterator[MeterLine]:
     start = len(_PREFIX)
-    with path.open("rb") as lines:
+    with suppress(FileNotFoundError), path.open("rb") as lines:  # forgotten since it was listed
         for line in lines:
             if line.startswith(_PREFIX) and line[start : line.find(b'"', start)] in wanted:
                 try:
@@ -110,7 +132,8 @@ def _newest_first(places: Iterable[str | Path]) -> list[Path]:
         names = [path for path in place.iterdir() if path.is_file()] if place.is_dir() else [place]
         for name in names:
             for number, path in _generations(name):
-                files[path] = (path.stat().st_mtime_ns, number)
+                with suppress(FileNotFoundError):
+                    files[path] = (path.stat().st_mtime_ns, number)
     return sorted(files, key=lambda path: files[path], reverse=True)
 
 
@@ -122,6 +145,11 @@ def _generations(path: Path) -> list[tuple[int, Path]]:
             if suffix.isdecimal():
                 found.append((int(suffix), other))
     return found
+
+
+def _number(path: Path) -> tuple[str, int]:
+    name, _, suffix = path.name.rpartition(".")
+    return (name, int(suffix)) if suffix.isdecimal() else (path.name, 0)
 
 
 def _generation(path: Path, number: int) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import uvloop
 
+from openmaas.core.bounds import ENGINE_DRAIN_S
 from openmaas.core.clock import Clock
 from openmaas.core.errors import OpenmaasError
 from openmaas.engines.meter import Meter
@@ -22,13 +23,12 @@ from openmaas.engines.server import Engine, Server
 from openmaas.engines.spec import EngineSpec, read_spec
 
 log = logging.getLogger(__name__)
-DRAIN_S = 30.0
 
 
 def build(spec: EngineSpec, meter: Meter, clock: Clock) -> Engine:
     """The engine of ``spec.kind``. Each kind is imported only where it runs: llama.cpp's library is 100 MB."""
     if spec.kind == "echo":
-        from openmaas.engines.echo import Echo  # noqa: PLC0415
+        from openmaas.engines.echo.engine import Echo  # noqa: PLC0415
 
         return Echo(spec, meter, clock)
     if spec.kind == "embedder":
@@ -57,7 +57,7 @@ async def serve(spec: EngineSpec) -> None:
     print("ready", flush=True)
     await stop.wait()
     listening.close()
-    await server.drain(DRAIN_S)
+    await server.drain(ENGINE_DRAIN_S)
     engine.stop()
     with contextlib.suppress(FileNotFoundError):
         Path(spec.socket).unlink()

@@ -22,9 +22,10 @@ from openmaas.core.errors import (
 )
 from openmaas.engines.wire import Connection, Exchange
 
-REQUEST_ID_BYTES_MAX = 64  #: of the header x-request-id
-DRAIN_POLL_S = 0.02  #: how often a draining engine looks for its last answer
-POST_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
+#: A prompt with its template, counted and not answered: ``{model, messages, tools?, …}`` or ``{model, prompt}`` →
+#: ``{count, max_model_len}``. vLLM's path and shape; no meter knows of it. https://docs.vllm.ai, "Tokenizer API"
+TOKENIZE = "/tokenize"
+POST_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", TOKENIZE})
 GET_PATHS = frozenset({"/health", "/v1/models"})
 
 
@@ -83,9 +84,12 @@ class Server:
         if not self._engine.ready:
             return NoReplica("the weights are loading")
         request_id = exchange.request_id
-        bad = len(request_id) > REQUEST_ID_BYTES_MAX or '"' in request_id or "\\" in request_id
+        bad = len(request_id) > bounds.REQUEST_ID_BYTES_MAX or '"' in request_id or "\\" in request_id
         if bad or not (request_id.isascii() and (request_id.isprintable())):
-            return FieldInvalid("x-request-id must be up to 64 printable ASCII characters", field="x-request-id")
+            return FieldInvalid(
+                f"x-request-id must be up to {bounds.REQUEST_ID_BYTES_MAX} printable ASCII characters",
+                field="x-request-id",
+            )
         return None
 
     async def drain(self, timeout_s: float) -> None:
@@ -99,4 +103,4 @@ class Server:
                 return
             if asyncio.get_running_loop().time() > deadline:
                 return
-            await asyncio.sleep(DRAIN_POLL_S)
+            await asyncio.sleep(bounds.DRAIN_POLL_S)

@@ -6,21 +6,23 @@ Nothing secret stands in it, and nothing of it stands in argv.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
-from openmaas.core.errors import SettingInvalid
+from openmaas.core.bounds import SOCKET_PATH_BYTES_MAX
+from openmaas.core.errors import FieldInvalid, SettingInvalid
 
 Kind = Literal["llama", "echo", "embedder"]
 Option = str | int | float | bool
-SOCKET_PATH_BYTES_MAX = 107  #: sun_path of Linux holds 108 bytes with its closing NUL (unix(7))
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One engine: what it serves, where it listens, where it writes its counts.
 
-    ``weights`` is a file (llama) or a folder (embedder); ``context`` is tokens per slot; ``meter`` is the path of the
+    ``weights`` is a file (llama) or a folder (embedder); ``template`` is the chat template
+    in place of the one in ``weights``, when that is wrong; ``context`` is tokens per slot; ``meter`` is the path of the
     append-only count file; ``options`` belong to the kind and are checked by it.
     """
 
@@ -29,6 +31,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     socket: str
     meter: str
     weights: str = ""
+    template: str = ""
     slots: int = 4
     context: int = 8192
     options: dict[str, Option] = msgspec.field(default_factory=dict)
@@ -51,8 +54,22 @@ def read_spec(line: bytes) -> EngineSpec:
     return spec
 
 
-def refuse_unknown_options(spec: EngineSpec, known: frozenset[str]) -> None:
-    """Raises ``SettingInvalid`` that names an option which the kind does not have."""
-    for name in spec.options:
+#: The options of each kind and what they are.
+OPTIONS: dict[str, dict[str, type]] = {
+    "llama": {"threads": int, "embedding": bool, "batch": int},
+    "embedder": {"query": bool},
+}
+
+
+def check_options(kind: str, options: Mapping[str, Option]) -> None:
+    """Raises ``FieldInvalid`` that names an option which the kind does not have, or which is not of its type."""
+    known = OPTIONS.get(kind, {})
+    for name, value in options.items():
         if name not in known:
-            raise SettingInvalid(f"engine option {name} is not one of {', '.join(sorted(known))}")
+            choice = f"{kind} has {', '.join(sorted(known))}" if known else f"{kind} has none"
+            raise FieldInvalid(f"options.{name} is not an option: {choice}", field=f"options.{name}")
+        if type(value) is not known[name] or (known[name] is int and not 0 < value < 2**31):  # type: ignore[operator]
+            raise FieldInvalid(
+                f"options.{name} must be {'a whole number above 0' if known[name] is int else 'true or false'}",
+                field=f"options.{name}",
+            )

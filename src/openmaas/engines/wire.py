@@ -18,6 +18,7 @@ import msgspec
 from openmaas.core import bounds
 from openmaas.core.errors import (
     BadRequest,
+    ContextExceeded,
     Malformed,
     MethodUnknown,
     NotFound,
@@ -28,6 +29,8 @@ from openmaas.core.errors import (
 )
 
 _REASONS = {200: b"OK", 400: b"Bad Request", 404: b"Not Found", 405: b"Method Not Allowed", 499: b"Cancelled"}
+#: Of what an engine itself refuses. The table of our callers' dialect stands in a room beside this one, which an engine
+#: may not know and need not load; a test sees that the two say the same.
 _STATUS: tuple[tuple[type[OpenmaasError], int], ...] = (
     (TooLarge, 413),
     (MethodUnknown, 405),
@@ -64,7 +67,9 @@ def status_of(error: OpenmaasError) -> int:
 def error_body(error: OpenmaasError) -> bytes:
     """``error`` in the form of the OpenAI wire."""
     kind = "invalid_request_error" if isinstance(error, Refused) else "server_error"
-    said = {"message": error.message, "type": kind, "param": error.field, "code": error.code}
+    said: dict[str, object] = {"message": error.message, "type": kind, "param": error.field, "code": error.code}
+    if isinstance(error, ContextExceeded):
+        said |= {"prompt_tokens": error.prompt_tokens, "context_tokens": error.context_tokens}
     return msgspec.json.encode({"error": said})
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import uvicorn
 
 from openmaas.control.app import build_app
 from openmaas.control.rooms import Rooms
 from openmaas.core.clock import Clock
+from openmaas.files.depot import Depot
+from openmaas.files.face import Files
+from openmaas.house.invoicing import issuer_of
 from openmaas.house.layout import Layout
-from openmaas.house.orders import log_to_stderr, read_orders, say_ready, told_to_stop
+from openmaas.house.orders import follow_orders, say_ready, told_to_stop
 from openmaas.house.settings import Settings
 from openmaas.identity.face import Keys
 from openmaas.identity.seal import MasterKeys
@@ -18,21 +22,44 @@ from openmaas.store.changes import Follower
 from openmaas.store.database import Database
 
 
+def build_rooms(settings: Settings, layout: Layout, database: Database, follower: Follower) -> Rooms:
+    """What the API works on. ``follower`` tells which keys have changed; it is the caller's to run."""
+    clock = Clock()
+    master = MasterKeys(layout.master_keys)
+    return Rooms(
+        database=database,
+        keys=Keys(database, follower, clock, master),
+        master=master,
+        clock=clock,
+        files=Files(
+            database,
+            Depot(layout.files(settings.files_folder)),
+            clock,
+            project_bytes_max=settings.files_bytes_per_project,
+        ),
+        journals=layout.journals,
+        weights=layout.weights,
+        meters=layout.meters,
+        issuer=issuer_of(settings),
+        currency=settings.currency,
+        stripe_webhook_secret=settings.stripe_webhook_secret,
+        responses_days=settings.responses_days,
+    )
+
+
 async def _run(settings: Settings) -> None:
-    layout, clock = Layout(settings.data), Clock()
+    layout, clock = Layout(settings.data, settings.database_url), Clock()
     database = Database(layout.database)
     follower = Follower(database, clock)
-    rooms = Rooms(
-        database=database,
-        keys=Keys(database, follower, clock),
-        master=MasterKeys(layout.master_keys),
-        clock=clock,
-        journals=layout.journals,
-        currency=settings.currency,
-    )
+    rooms = build_rooms(settings, layout, database, follower)
     await follower.start()
     config = uvicorn.Config(
-        build_app(rooms), uds=layout.socket("control"), log_config=None, access_log=False, lifespan="off"
+        build_app(rooms),
+        uds=layout.socket("control"),
+        log_config=None,
+        log_level=max(logging.WARNING, logging.root.level),  # that it listens, and how to stop it, is the house's word
+        access_log=False,
+        lifespan="off",
     )
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # the house tells us when to stop
@@ -50,9 +77,7 @@ async def _run(settings: Settings) -> None:
 
 def main() -> None:
     """Run as the supervisor's child."""
-    orders = read_orders()
-    log_to_stderr("control", orders.settings.log_level)
-    asyncio.run(_run(orders.settings))
+    follow_orders("control", lambda orders: asyncio.run(_run(orders.settings)))
 
 
 if __name__ == "__main__":

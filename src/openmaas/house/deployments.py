@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from typing import cast
 from urllib.parse import urlsplit
 
 from openmaas.catalog.book import Deployment, Model
 from openmaas.catalog.face import Offers
+from openmaas.core.errors import OpenmaasError
+from openmaas.dialects.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, Manner
 from openmaas.engines.spec import EngineSpec, Kind
 from openmaas.engines.weights import locate
 from openmaas.house.layout import Layout
 from openmaas.identity.seal import MasterKeys
 from openmaas.relay.replicas import Replica
-from openmaas.relay.upstream import Place
+from openmaas.relay.upstream.place import Place
+
+log = logging.getLogger(__name__)
+
+#: What the option ``cap`` of an endpoint means on the wire.
+_CAPS = {
+    "max_tokens": (MAX_TOKENS,),
+    "max_completion_tokens": (MAX_COMPLETION_TOKENS,),
+    "both": (MAX_TOKENS, MAX_COMPLETION_TOKENS),
+}
 
 
 def engine_spec(deployment: Deployment, model: Model, layout: Layout) -> EngineSpec:
     """How to start a local deployment. Raises ``ModelUnknown`` when its weights are not here."""
-    weights = str(locate(deployment.weights, layout.weights).path) if deployment.weights else ""
+    weights = locate(deployment.weights, layout.weights) if deployment.weights else None
     return EngineSpec(
         kind=cast(Kind, deployment.kind),  # the table holds no other for a local deployment
         model=deployment.served_name,
         socket=layout.socket(deployment.id),
-        weights=weights,
+        weights=str(weights.path) if weights else "",
+        template=weights.template if weights else "",
         slots=deployment.slots,
         context=model.context_tokens,
         meter=layout.meter(deployment.id),
@@ -35,10 +48,25 @@ def replicas(offers: Offers, layout: Layout, master: MasterKeys) -> dict[str, li
     """Where the relay reaches each model."""
     found: dict[str, list[Replica]] = {}
     for deployment in offers.deployments:
-        place = _place(deployment, layout, master)
-        replica = Replica(deployment.id, deployment.served_name, place, deployment.slots, local=deployment.local)
+        try:
+            place = _place(deployment, layout, master)
+        except (ValueError, OpenmaasError) as error:  # one that cannot be reached must not take the others down
+            log.error("deployment %s is left out: %s", deployment.id, error)
+            continue
+        name, slots, local = deployment.served_name, deployment.slots, deployment.local
+        replica = Replica(deployment.id, name, place, slots, local=local, manner=_manner(deployment))
         found.setdefault(deployment.model, []).append(replica)
     return found
+
+
+def _manner(deployment: Deployment) -> Manner:
+    """How its engine is spoken to. Ours think as the chat template lets them."""
+    if deployment.local:
+        return Manner(thinking="template")
+    options = deployment.options
+    caps = _CAPS[str(options.get("cap", MAX_TOKENS))]
+    forces = options.get("tool_choice", "kept") == "kept"
+    return Manner(caps, str(options.get("thinking", "")), str(options.get("calls", "")), forces)
 
 
 def _place(deployment: Deployment, layout: Layout, master: MasterKeys) -> Place:

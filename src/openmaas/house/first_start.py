@@ -6,16 +6,22 @@ Every step looks first whether it was done, so an interrupted first start goes o
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
 import sqlalchemy as sa
 
 from openmaas.catalog import law as _catalog_law  # noqa: F401 - the tables of every room must be known to the store
-from openmaas.catalog.book import Model, add_deployment, add_model, list_models, new_deployment
+from openmaas.catalog.book import Model, add_deployment, add_model, list_deployments, list_models, new_deployment
 from openmaas.core.clock import Clock
+from openmaas.core.errors import FieldInvalid
 from openmaas.core.money import parse_amount
-from openmaas.engines.weights import Weights, catalogue, locate, pull
+from openmaas.core.terms import flat
+from openmaas.engines.gguf import check_whole
+from openmaas.engines.pull import pull
+from openmaas.engines.weights import Weights, catalogue, locate
+from openmaas.files import law as _files_law  # noqa: F401 - as above
 from openmaas.house.layout import Layout
 from openmaas.house.settings import Settings
 from openmaas.identity import law as identity_law
@@ -23,8 +29,13 @@ from openmaas.identity.book import SCOPES, add_key, add_organisation, add_projec
 from openmaas.identity.seal import MasterKeys
 from openmaas.ledger.book import top_up
 from openmaas.ledger.prices import list_prices, set_price
+from openmaas.limits import law as _limits_law  # noqa: F401 - as above
+from openmaas.responses import law as _responses_law  # noqa: F401 - as above
+from openmaas.store.audit_log import SYSTEM, Actor, audited
 from openmaas.store.database import Database
 from openmaas.store.files import write_whole
+from openmaas.webhooks import law as _webhooks_law  # noqa: F401 - as above
+from openmaas.work import law as _work_law  # noqa: F401 - as above
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
@@ -55,9 +66,7 @@ def first_start(database: Database, layout: Layout, settings: Settings, clock: C
     """The first organisation, project, wallet and keys, unless there is an organisation already."""
     master = MasterKeys(layout.master_keys)
 
-    def book(tx: sa.Connection) -> tuple[str, str] | None:
-        if tx.execute(sa.select(identity_law.organisations.c.id).limit(1)).scalar() is not None:
-            return None
+    def begin(tx: sa.Connection) -> tuple[str, str]:
         organisation_id = add_organisation(tx, clock, "default")
         project_id = add_project(tx, clock, organisation_id, "default")
         amount = parse_amount(settings.starting_credit)
@@ -74,31 +83,43 @@ def first_start(database: Database, layout: Layout, settings: Settings, clock: C
         _, admin = add_key(tx, clock, master, project_id, "bootstrap admin", scopes=list(SCOPES))
         _, key = add_key(tx, clock, master, project_id, "first key", scopes=["inference", "usage"])
         write_whole(layout.admin_key, admin.encode() + b"\n")  # before the commit: a key nobody has is worse
-        return admin, key
+        return organisation_id, key
 
-    made = database.call(book)
-    return First(None if made is None else made[1])
+    def book(tx: sa.Connection) -> str | None:
+        if tx.execute(sa.select(identity_law.organisations.c.id).limit(1)).scalar() is not None:
+            return None
+        return audited(Actor(SYSTEM, clock), "house.begin", itemgetter(0), begin)(tx)[1]
+
+    return First(database.call(book))
 
 
 def offer_model(
-    database: Database, layout: Layout, settings: Settings, clock: Clock, say: Say, progress: Progress
+    database: Database, layout: Layout, settings: Settings, who: Actor, say: Say, progress: Progress
 ) -> str:
     """See that ``settings.model`` is offered: weights here, deployment, price. Returns its public name."""
     offered = {model.name for model in database.look(list_models)}
     if settings.model in offered:
         return settings.model
-    if any(entry.name == settings.model for entry in catalogue()):
+    pullable = any(entry.name == settings.model for entry in catalogue())
+    if pullable:
         say(f"weights of {settings.model}")
         pull(settings.model, layout.weights, progress)
     weights = ECHO if settings.model == ECHO.name else locate(settings.model, layout.weights)
+    here = "" if pullable or weights is ECHO else str(weights.path)
     if weights.name in offered:
+        known = [found.weights for found in database.look(list_deployments) if found.model == weights.name]
+        if here and known and not any(Path(name).resolve() == weights.path for name in known):
+            said = f"the name {weights.name!r} is already that of {known[0]}; give {settings.model} another one"
+            raise FieldInvalid(said, field="model")
         return weights.name
+    if here:
+        check_whole(weights.path)
     embed, echo = weights.kind == "embedder", weights is ECHO
     deployment = new_deployment(
-        clock,
+        who.clock,
         weights.name,
         weights.kind,
-        weights="" if echo else settings.model,
+        weights="" if echo else here or settings.model,  # a path as it is from everywhere: the house runs elsewhere
         slots=ECHO_SLOTS if echo else SLOTS,
     )
 
@@ -111,21 +132,14 @@ def offer_model(
                 context_tokens=weights.context,
                 output_tokens_default=0 if embed else min(OUTPUT_TOKENS_DEFAULT, weights.context),
                 description=f"{weights.name} on this machine",
-                created_ms=clock.wall_ms(),
+                created_ms=who.clock.wall_ms(),
             ),
         )
         add_deployment(tx, deployment)
         if not list_prices(tx, model=weights.name, limit=1):
             price = {name: parse_amount(text) for name, text in STARTING_PRICE.items()}
-            set_price(
-                tx,
-                model=weights.name,
-                currency=settings.currency,
-                input_nanos=price["input"],
-                cached_nanos=price["cached"],
-                output_nanos=price["output"],
-                from_ms=0,
-            )
+            terms = flat(price["input"], price["output"], price["cached"])
+            set_price(tx, model=weights.name, currency=settings.currency, terms=terms, from_ms=0)
 
-    database.call(book)
+    database.call(audited(who, "model.offer", weights.name, book, {"deployment_id": deployment.id}))
     return weights.name

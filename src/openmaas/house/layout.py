@@ -6,27 +6,42 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 
+from openmaas.core.bounds import SOCKET_PATH_BYTES_MAX
 from openmaas.core.errors import SettingInvalid
-from openmaas.store.files import private_folder
+from openmaas.store.files import private_folder, write_whole
+
+SOCKET_NAME_BYTES_MAX = len("/dep_0123456789abcdefghjkmnpqrs.llama.sock")  #: the longest there is
 
 
 class Layout(msgspec.Struct, frozen=True):
     """Every path of one installation."""
 
     data: str
+    database_url: str = ""  # empty: an SQLite file in the folder
 
     @property
-    def database(self) -> Path:
-        """The SQLite file."""
+    def database_file(self) -> Path:
+        """The SQLite file, when there is no other database."""
         return Path(self.data) / "openmaas.db"
+
+    @property
+    def database(self) -> str | Path:
+        """Where the database is, as ``Database`` takes it."""
+        return self.database_url or self.database_file
 
     @property
     def master_keys(self) -> Path:
         """The keys that seal secrets: back this file up apart from the database."""
         return Path(self.data) / "master.keys"
+
+    @property
+    def home(self) -> str:
+        """The name of this folder among those that share a database; made with the folder."""
+        return (Path(self.data) / "home").read_text().strip()
 
     @property
     def admin_key(self) -> Path:
@@ -54,6 +69,15 @@ class Layout(msgspec.Struct, frozen=True):
         return Path(self.data) / "weights"
 
     @property
+    def jobs_lock(self) -> Path:
+        """Held by the one worker of this folder."""
+        return Path(self.data) / "jobs.lock"
+
+    def files(self, folder: str) -> Path:
+        """Customers' files: ``folder`` when the settings name one."""
+        return Path(folder) if folder else Path(self.data) / "files"
+
+    @property
     def run(self) -> Path:
         """Sockets. A path of at most 108 bytes fits a socket address, so it does not lie in the data folder."""
         digest = hashlib.sha256(os.fsencode(Path(self.data).resolve())).hexdigest()[:12]
@@ -61,15 +85,22 @@ class Layout(msgspec.Struct, frozen=True):
 
     def prepare(self) -> None:
         """Make the folders. Raises ``SettingInvalid`` when one cannot be used."""
+        if len(os.fsencode(self.run)) + SOCKET_NAME_BYTES_MAX > SOCKET_PATH_BYTES_MAX:
+            raise SettingInvalid(
+                f"{tempfile.gettempdir()} is too long a path for sockets; set TMPDIR to a shorter one", field="data"
+            )
         for folder in (Path(self.data), self.journals, self.meters, self.weights):
             private_folder(folder)
+        home = Path(self.data) / "home"
+        if not home.exists():
+            write_whole(home, b"%s\n" % uuid4().hex.encode())
         self.run.mkdir(mode=0o700, exist_ok=True)
         state = self.run.lstat()
         if state.st_uid != os.getuid() or state.st_mode & 0o777 != 0o700 or self.run.is_symlink():
             raise SettingInvalid(f"{self.run} belongs to somebody else; remove it", field="data")
 
     def socket(self, name: str) -> str:
-        """The socket of ``control`` or of a deployment."""
+        """The socket of ``control``, of a relay or of a deployment."""
         return str(self.run / f"{name}.sock")
 
     def meter(self, deployment_id: str) -> str:

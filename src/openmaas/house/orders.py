@@ -10,22 +10,35 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 import msgspec
 
+from openmaas.core.errors import OpenmaasError
 from openmaas.house.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """A program's settings. ``listener`` is the number of the inherited public socket, for a relay."""
+    """A program's settings. For a relay: ``listener`` is the number of the inherited public socket, ``number`` its own
+    among the house's relays."""
 
     settings: Settings
     listener: int = -1
+    number: int = 0
 
 
-def read_orders() -> Orders:
-    """The first line of standard input."""
-    return msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
+def follow_orders(name: str, program: Callable[[Orders], None]) -> None:
+    """Run a program as the supervisor's child, with the orders on the first line of standard input. What it cannot do
+    without (a database that does not answer, a full disk) is one line in the log: the supervisor tries again."""
+    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
+    log_to_stderr(name, orders.settings.log_level)
+    try:
+        program(orders)
+    except OpenmaasError as error:
+        log.error("cannot go on: %s", error.message)
+        sys.exit(1)
 
 
 def say_ready() -> None:

@@ -1,30 +1,54 @@
-"""The poster program: posts what relays have journaled, until told to stop."""
+"""The poster program: posts what relays have journaled, does what has its day, tells customers, until told to stop."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 
 import sqlalchemy as sa
 
-from openmaas.core.bounds import POST_INTERVAL_S
+from openmaas.core.bounds import (
+    CHORES_INTERVAL_S,
+    INVOICE_INTERVAL_S,
+    POST_INTERVAL_S,
+    POST_INTERVAL_S_MAX,
+    RESPONSES_FORGOTTEN_MAX,
+)
 from openmaas.core.clock import Clock
 from openmaas.core.errors import StoreFailed
 from openmaas.core.usage import Usage
 from openmaas.engines import meter
+from openmaas.house.invoicing import issue_due, issuer_of
 from openmaas.house.layout import Layout
-from openmaas.house.orders import log_to_stderr, read_orders, say_ready, told_to_stop
+from openmaas.house.orders import follow_orders, say_ready, told_to_stop
+from openmaas.house.settings import Settings
 from openmaas.identity.book import mark_used
-from openmaas.ledger.poster import Poster
-from openmaas.ledger.records import Closed
+from openmaas.identity.seal import MasterKeys
+from openmaas.ledger.posting.poster import Poster
+from openmaas.ledger.selling.packs import end_packs
+from openmaas.ledger.selling.payers import take_cuts
+from openmaas.ledger.selling.subscribing import renew
+from openmaas.ledger.writing.records import Closed
+from openmaas.responses.book import forget
 from openmaas.store.database import Database
+from openmaas.webhooks.deliverer import Deliverer
+
+log = logging.getLogger(__name__)
 
 
 def engine_counts(layout: Layout, request_ids: list[str]) -> dict[str, Usage]:
     """What our engines counted for these requests."""
-    return {
-        request_id: Usage(line.prompt_tokens, line.completion_tokens, line.cached_tokens)
-        for request_id, line in meter.find(layout.meters, request_ids).items()
-    }
+    return meter.usages(meter.find(layout.meters, request_ids))
+
+
+def deployment_counts(layout: Layout, asked: dict[str, str]) -> dict[str, Usage]:
+    """The same for requests with their deployments: one that is not ours has no meter and costs no reading."""
+    found: dict[str, Usage] = {}
+    for deployment_id in set(asked.values()):
+        here = [request_id for request_id, one in asked.items() if one == deployment_id]
+        found |= meter.usages(meter.find(layout.meter(deployment_id), here))
+    return found
 
 
 def build(layout: Layout, database: Database, clock: Clock) -> Poster:
@@ -33,30 +57,64 @@ def build(layout: Layout, database: Database, clock: Clock) -> Poster:
     def also(tx: sa.Connection, fresh: list[Closed]) -> None:
         mark_used(tx, {record.opened.key_id: record.opened.opened_ms for record in fresh})
 
-    return Poster(database, layout.journals, clock, lambda ids: engine_counts(layout, ids), also)
+    return Poster(
+        database,
+        layout.journals,
+        layout.home,
+        clock,
+        counts=lambda asked: deployment_counts(layout, asked),
+        also=also,
+        forget_counts=lambda before_ms: meter.forget(layout.meters, before_ms),
+    )
 
 
-async def _run(layout: Layout) -> None:
-    database = Database(layout.database)
-    poster = build(layout, database, Clock())
+def chores(database: Database, clock: Clock, responses_days: int) -> None:
+    """What has its day: subscriptions that renew, packs that end, lowered budgets, answers kept long enough."""
+    while database.call(forget, clock.wall_ms(), all_of_them=responses_days == 0) == RESPONSES_FORGOTTEN_MAX:
+        pass  # the next ones
+    renewed, ended = database.call(renew, clock), database.call(end_packs, clock)
+    database.call(take_cuts, clock)
+    if renewed or ended:
+        log.info("%d subscriptions renewed, %d resource packs ended", renewed, ended)
+
+
+async def _run(settings: Settings) -> None:
+    layout = Layout(settings.data, settings.database_url)
+    database, clock = Database(layout.database), Clock()
+    poster = build(layout, database, clock)
     stop = asyncio.ensure_future(told_to_stop())
+    master = MasterKeys(layout.master_keys)
+    deliverer = Deliverer(database, clock, master.open, private=settings.webhooks_private)
+    delivering = asyncio.ensure_future(deliverer.run())
     say_ready()
-    while not stop.done():
+    wait_s, chores_s, invoices_s = POST_INTERVAL_S, 0.0, 0.0 if settings.invoices_automatic else math.inf
+    while not (stop.done() or delivering.done()):
         try:
             posted = await asyncio.to_thread(poster.step)
+            if clock.mono_s() >= chores_s:
+                await asyncio.to_thread(chores, database, clock, settings.responses_days)
+                chores_s = clock.mono_s() + CHORES_INTERVAL_S
+            if clock.mono_s() >= invoices_s:
+                more = await asyncio.to_thread(issue_due, database, clock, issuer_of(settings))
+                invoices_s = clock.mono_s() + (CHORES_INTERVAL_S if more else INVOICE_INTERVAL_S)
         except StoreFailed:
             posted = 0  # the database does not answer: the journals keep everything until it does
-        if not posted:
-            await asyncio.wait([stop], timeout=POST_INTERVAL_S)
-    await asyncio.to_thread(poster.step)
+        if posted:
+            wait_s = POST_INTERVAL_S
+        else:
+            await asyncio.wait([stop, delivering], timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            wait_s = min(wait_s * 2, POST_INTERVAL_S_MAX)
+    delivering.cancel()
+    await asyncio.to_thread(poster.finish)
+    await deliverer.drained()
     database.close()
+    if delivering.done() and not delivering.cancelled():
+        delivering.result()  # it never ends of itself: the supervisor hears why, and starts this program again
 
 
 def main() -> None:
     """Run as the supervisor's child."""
-    orders = read_orders()
-    log_to_stderr("poster", orders.settings.log_level)
-    asyncio.run(_run(Layout(orders.settings.data)))
+    follow_orders("poster", lambda orders: asyncio.run(_run(orders.settings)))
 
 
 if __name__ == "__main__":

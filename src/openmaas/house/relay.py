@@ -7,30 +7,45 @@ import gc
 import logging
 import socket
 import ssl
+from pathlib import Path
 
 import uvloop
 
 from openmaas.catalog.face import Offers, offers
 from openmaas.core.clock import Clock
+from openmaas.dialects.entrances import Entrances
 from openmaas.house.deployments import replicas
 from openmaas.house.layout import Layout
-from openmaas.house.orders import Orders, log_to_stderr, read_orders, say_ready, told_to_stop
+from openmaas.house.orders import Orders, follow_orders, say_ready, told_to_stop
 from openmaas.house.settings import Settings
 from openmaas.identity.face import Keys
 from openmaas.identity.seal import MasterKeys
-from openmaas.ledger.book import open_journal
-from openmaas.ledger.journal import Journal
+from openmaas.identity.signet import Signet
 from openmaas.ledger.prices import price_book
-from openmaas.ledger.purse import Purse
+from openmaas.ledger.spending.funds import Funds
+from openmaas.ledger.spending.leasing import open_journal
+from openmaas.ledger.spending.purse import Purse
+from openmaas.ledger.writing.journal import Journal
+from openmaas.limits.book import rules
+from openmaas.limits.borrower import Borrower
+from openmaas.limits.borrowing import Lender
+from openmaas.limits.counters import Company
+from openmaas.limits.face import Limits
 from openmaas.limits.seats import Seats
-from openmaas.relay.door import Doorkeeper
+from openmaas.limits.tables import TableLender
+from openmaas.relay.door.keeper import Doorkeeper
 from openmaas.relay.front import Front
 from openmaas.relay.journey import Journey
+from openmaas.relay.keeping import Keeping
+from openmaas.relay.late import Late
 from openmaas.relay.metrics import Metrics
+from openmaas.relay.peers import Peers
 from openmaas.relay.repeat import Repeats
 from openmaas.relay.replicas import Replicas
 from openmaas.relay.running import Running
-from openmaas.relay.upstream import Place, Pool
+from openmaas.relay.upstream.place import Place
+from openmaas.relay.upstream.pool import Pool
+from openmaas.responses.face import Archive
 from openmaas.store.changes import Follower, Snapshot
 from openmaas.store.database import Database
 
@@ -40,45 +55,63 @@ log = logging.getLogger(__name__)
 class Relay:
     """One life of a relay, from its journal's first line to its last lease given back."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        layout = Layout(settings.data)
+    def __init__(self, settings: Settings, clock: Clock, number: int) -> None:
+        layout = Layout(settings.data, settings.database_url)
         self.settings = settings
         self.clock = clock
+        self.home = layout.home
+        self.inside = Path(layout.socket(f"inside{number}"))
         self.life = clock.new_id("rly").lower()
         self.database = Database(layout.database)
         self.follower = Follower(self.database, clock)
-        keys = Keys(self.database, self.follower, clock)
+        master = MasterKeys(layout.master_keys)
+        keys = Keys(self.database, self.follower, clock, master)
         self.catalog = Snapshot(self.database, self.follower, "catalog", offers)
         self.prices = Snapshot(self.database, self.follower, "prices", price_book)
+        self.rules = Snapshot(self.database, self.follower, "limits", rules)
+        company = Company(settings.relays)
+        lender = _lender(settings, self.database, clock)
+        self.borrower = Borrower(lender, company, clock, self.life) if lender else None
+        self.limits = Limits(self.rules, Seats(settings.seats_per_organisation), clock, company, self.borrower)
         self.purse = Purse(self.database, self.follower, clock, self.life)
         self.journal = Journal(layout.journals / self.life, durable_on_disk=settings.journal_durability == "disk")
         self.pool = Pool(clock)
         self.replicas = Replicas(self.pool)
         self.running = Running(self.journal)
+        self.late = Late(self.database)
+        self.repeats = Repeats(self.database, clock, self.life, self.late)
+        archive = Archive(self.database, clock, settings.responses_days)
         self.doorkeeper: Doorkeeper
-        gauges = {
-            "running": ("Requests at an engine.", lambda: float(len(self.running))),
-            "waiting": ("Requests waiting for an engine.", self._waiting),
-            "connections": ("Open client connections.", lambda: float(len(self.doorkeeper))),
-        }
+        metrics = Metrics(
+            {
+                "running": lambda: float(len(self.running)),
+                "waiting": self._waiting,
+                "connections": lambda: float(len(self.doorkeeper)),
+            }
+        )
+        self.peers = Peers(
+            [layout.socket(f"relay{each}") for each in range(settings.relays)], number, metrics, layout.socket("jobs")
+        )
         journey = Journey(
             clock=clock,
+            entrances=Entrances(Signet(master)),
             keys=keys,
             catalog=self.catalog,
             prices=self.prices,
-            seats=Seats(settings.seats_per_organisation),
+            funds=Funds(self.database, self.follower, self.clock),
+            limits=self.limits,
             purse=self.purse,
             journal=self.journal,
             replicas=self.replicas,
             pool=self.pool,
-            repeats=Repeats(self.database, clock, self.life),
+            repeats=self.repeats,
+            keeping=Keeping(archive, self.late),
             running=self.running,
-            metrics=Metrics(gauges),
+            metrics=metrics,
         )
         control = Place(path=layout.socket("control"))
-        self.front = Front(journey, control, clock, cors_origins=frozenset(settings.cors_origins))
+        self.front = Front(journey, control, clock, self.peers, cors_origins=frozenset(settings.cors_origins))
         self.doorkeeper = Doorkeeper(self.front, clock)
-        master = MasterKeys(layout.master_keys)
 
         def renew(found: Offers) -> None:
             self.replicas.renew(replicas(found, layout, master))
@@ -88,39 +121,66 @@ class Relay:
     async def run(self, listener: socket.socket) -> None:
         """Serve ``listener`` until told to stop, then drain."""
         await self.follower.start()
-        await self.database.run(open_journal, self.life, self.clock.wall_ms())
+        await self.database.run(open_journal, self.life, self.home, self.clock.wall_ms())
         await self.catalog.load()
         await self.prices.load()
+        await self.rules.load()
+        if self.borrower is not None and self.borrower.wanted:
+            await self.borrower.step()
         loops = (
             self.follower.run(),
             self.catalog.run(),
             self.prices.run(),
+            self.rules.run(),
+            *([self.borrower.run()] if self.borrower else []),
             self.replicas.probe(),
             self.purse.run(),
             self.running.note(),
+            self.late.run(),
             self.doorkeeper.sweep(),
             self.pool.sweep(),
         )
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop) for loop in loops]
+            told = await self.peers.listen()
             server = await asyncio.get_running_loop().create_server(
                 self.doorkeeper.connection, sock=listener, ssl=_tls(self.settings)
             )
+            inner = await self._listen_inside()
             say_ready()
             await told_to_stop()
             log.info("draining %d requests", len(self.running))
-            self.front.draining = True
-            server.close()
+            self.front.draining = True  # who comes now is told to come back: the house keeps the socket open
             await self.doorkeeper.drain(self.settings.drain_s)
+            server.close()
+            inner.close()
+            told.close()
             for task in tasks:
                 task.cancel()
+        await self.late.write_late()
         await self.purse.close()
+        if self.borrower is not None:
+            await self.borrower.close()
         self.pool.close()
         self.journal.end()
         self.database.close()
 
+    async def _listen_inside(self) -> asyncio.Server:
+        """Jobs of this house ask here: the same door, without a port and without TLS."""
+        self.inside.unlink(missing_ok=True)  # of a relay of this number that was killed
+        return await asyncio.get_running_loop().create_unix_server(self.doorkeeper.connection, str(self.inside))
+
     def _waiting(self) -> float:
         return float(sum(line.waiting for line in self.replicas.lines.values()))
+
+
+def _lender(settings: Settings, database: Database, clock: Clock) -> Lender | None:
+    """Who lends this relay its part of the limits; None when it is the only relay there is."""
+    if settings.valkey_url:
+        from openmaas.limits.valkey import ValkeyLender  # noqa: PLC0415 - its client is an optional extra
+
+        return ValkeyLender(settings.valkey_url, clock)
+    return TableLender(database, clock) if settings.relays > 1 or settings.database_url else None
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
@@ -133,15 +193,17 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def main() -> None:
-    """Run as the supervisor's child."""
-    orders: Orders = read_orders()
-    log_to_stderr("relay", orders.settings.log_level)
-    relay = Relay(orders.settings, Clock())
+def _run(orders: Orders) -> None:
+    relay = Relay(orders.settings, Clock(), orders.number)
     # What a request makes is freed by counting; the cycle collector need not look at it every 700 objects.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     uvloop.run(relay.run(socket.socket(fileno=orders.listener)))
+
+
+def main() -> None:
+    """Run as the supervisor's child."""
+    follow_orders("relay", _run)
 
 
 if __name__ == "__main__":

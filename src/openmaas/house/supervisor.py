@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import http.client
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -21,15 +22,23 @@ from openmaas.core.bounds import (
     RESTART_DELAY_S_MAX,
     STALL_PROBE_INTERVAL_S,
 )
+from openmaas.core.errors import OpenmaasError
 
 log = logging.getLogger(__name__)
 
 
 class Child:
-    """One program: a module, its orders, and the inherited descriptors."""
+    """One program: a module, its orders, and what it inherits."""
 
     def __init__(
-        self, name: str, module: str, orders: bytes, *, descriptors: tuple[int, ...] = (), health: str = ""
+        self,
+        name: str,
+        module: str,
+        orders: bytes,
+        *,
+        descriptors: tuple[int, ...] = (),
+        health: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.ready = asyncio.Event()
@@ -38,8 +47,9 @@ class Child:
         self._orders = orders
         self._descriptors = descriptors
         self._health = health
+        self._environment = {**(environment or {}), **os.environ}  # what the operator sets wins
         self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -53,24 +63,28 @@ class Child:
         while True:
             began_s = loop.time()
             code = await self._live()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if loop.time() - began_s > RESTART_DELAY_S_MAX:
                 delay_s = RESTART_DELAY_S
             log.warning("%s ended with %s; starting it again in %.1f s", self.name, code, delay_s)
-            await asyncio.sleep(delay_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):  # not `wait_for`, which can lose a cancellation before Python 3.12
+                    await self._stopping.wait()
+                return
             delay_s = min(delay_s * 2, RESTART_DELAY_S_MAX)
 
     async def stop(self, timeout_s: float) -> None:
         """Close the lifeline, so that the program drains; kill it when it takes longer."""
-        self._stopping = True
+        self._stopping.set()
         process = self._process
         if process is None or process.returncode is not None:
             return
         assert process.stdin is not None
         process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await process.wait()
         except TimeoutError:
             log.warning("%s did not leave in %.0f s and is killed", self.name, timeout_s)
             process.kill()
@@ -85,6 +99,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=self._descriptors,
+            env=self._environment,
             start_new_session=True,  # ^C reaches the house alone, which then drains the children in order
         )
         assert process.stdin is not None
@@ -92,6 +107,8 @@ class Child:
         with contextlib.suppress(ConnectionError):
             process.stdin.write(self._orders + b"\n")
             await process.stdin.drain()
+        if self._stopping.is_set():  # said while it was being started
+            process.stdin.close()
         watch = asyncio.ensure_future(self._watch(process))
         try:
             while line := await process.stdout.readline():
@@ -151,9 +168,15 @@ class Family:
             await self._tasks.pop(name)
 
     async def renew(self, wanted: Mapping[str, Callable[[], Child]], prefix: str, timeout_s: float) -> None:
-        """Make the children whose names begin with ``prefix`` those that are wanted."""
+        """Make the children whose names begin with ``prefix`` those that are wanted.
+
+        What cannot be made is said in the log and left out.
+        """
         gone = [name for name in self.children if name.startswith(prefix) and name not in wanted]
         await asyncio.gather(*[self.stop(name, timeout_s) for name in gone])
         for name, make in wanted.items():
             if name not in self.children:
-                self.start(make())
+                try:
+                    self.start(make())
+                except OpenmaasError as error:  # the others start all the same
+                    log.error("%s cannot be started: %s", name, error)

@@ -14,9 +14,10 @@ from openmaas.core.errors import AlreadyThere, FieldInvalid, ThingUnknown
 from openmaas.identity.law import keys, organisations, projects
 from openmaas.identity.seal import MasterKeys
 from openmaas.store.changes import note
+from openmaas.store.outbox import announce
 
 #: What a key may do. ``inference`` calls models, ``usage`` reads its project's usage and receipts, ``admin`` manages.
-SCOPES = ("inference", "usage", "admin")
+SCOPES = ("inference", "usage", "webhooks", "metrics", "admin")
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_LENGTH = 32  #: of 62 letters: 190 bits
 
@@ -48,6 +49,25 @@ def need_organisation(tx: sa.Connection, organisation_id: str) -> None:
         raise ThingUnknown(f"there is no organisation {organisation_id}", field="organisation_id")
 
 
+def organisation_name(tx: sa.Connection, organisation_id: str) -> str:
+    """What an organisation is called. Raises ``ThingUnknown``."""
+    need_organisation(tx, organisation_id)
+    query = sa.select(organisations.c.name).where(organisations.c.id == organisation_id)
+    return str(tx.execute(query).scalar_one())
+
+
+def need_subject(tx: sa.Connection, organisation_id: str, scope: str, subject_id: str) -> None:
+    """Raises ``ThingUnknown`` unless the organisation is, or has, this ``organisation``, ``project`` or ``key``."""
+    need_organisation(tx, organisation_id)
+    query = sa.select(projects.c.id).where(projects.c.organisation_id == organisation_id)
+    if scope == "project":
+        query = query.where(projects.c.id == subject_id)
+    elif scope == "key":
+        query = query.join(keys, keys.c.project_id == projects.c.id).where(keys.c.id == subject_id)
+    if scope != "organisation" and tx.execute(query).first() is None:
+        raise ThingUnknown(f"this organisation has no {scope} {subject_id!r}", field="subject_id")
+
+
 def add_project(tx: sa.Connection, clock: Clock, organisation_id: str, name: str) -> str:
     """A new project; returns its id. Raises ``ThingUnknown`` and ``AlreadyThere``."""
     need_organisation(tx, organisation_id)
@@ -70,21 +90,23 @@ def add_key(
     for scope in scopes:
         if scope not in SCOPES:
             raise FieldInvalid(f"scopes must be among {', '.join(SCOPES)}, not {scope!r}", field="scopes")
-    if tx.execute(sa.select(projects.c.id).where(projects.c.id == project_id)).scalar() is None:
+    owner = tx.execute(sa.select(projects.c.organisation_id).where(projects.c.id == project_id)).scalar()
+    if owner is None:
         raise ThingUnknown(f"there is no project {project_id}", field="project_id")
     key_id = clock.random_bytes(12).hex()
     # A byte modulo 62 would favour some letters; 64 bits each leave a bias below 2^-58.
     secret = "".join(
         _ALPHABET[int.from_bytes(clock.random_bytes(8), "big") % len(_ALPHABET)] for _ in range(_SECRET_LENGTH)
     )
+    sealed = master.seal(secret.encode(), key_id)
     tx.execute(
         keys.insert().values(
             id=key_id,
             project_id=project_id,
             name=name,
             secret_hash=hash_secret(secret),
-            secret_sealed=master.seal(secret.encode(), key_id),
-            master_version=master.current,
+            secret_sealed=sealed.secret,
+            master_version=sealed.version,
             scopes=sorted(set(scopes)),
             models=models,
             created_ms=clock.wall_ms(),
@@ -92,6 +114,8 @@ def add_key(
         )
     )
     note(tx, "key", key_id)
+    told = {"key_id": key_id, "project_id": project_id, "name": name, "scopes": sorted(set(scopes))}
+    announce(tx, clock, owner, "key.created", told)
     return key_id, f"{key_id}.{secret}"
 
 
@@ -106,12 +130,21 @@ def revoke_key(tx: sa.Connection, clock: Clock, key_id: str) -> None:
     if found is None:
         raise ThingUnknown(f"there is no key {key_id}", field="id")
     note(tx, "key", key_id)
+    of = keys.join(projects, projects.c.id == keys.c.project_id)
+    owner = tx.execute(sa.select(projects.c.organisation_id).select_from(of).where(keys.c.id == key_id)).scalar_one()
+    announce(tx, clock, owner, "key.revoked", {"key_id": key_id}, once=f"revoked:{key_id}")
 
 
 def find_key(tx: sa.Connection, key_id: str) -> KeyRecord | None:
     """The key of this id, revoked or not."""
     row = tx.execute(_KEYS.where(keys.c.id == key_id)).mappings().first()
     return None if row is None else _record(row)
+
+
+def open_secret(tx: sa.Connection, master: MasterKeys, key_id: str) -> bytes | None:
+    """The secret of a key, for what only the plain one can do: verify what it signed."""
+    row = tx.execute(sa.select(keys.c.secret_sealed, keys.c.master_version).where(keys.c.id == key_id)).first()
+    return None if row is None else master.open(row.secret_sealed, key_id, row.master_version)
 
 
 def list_keys(tx: sa.Connection, *, organisation_id: str | None, after: str, limit: int) -> list[KeyRecord]:
@@ -129,14 +162,18 @@ def list_rows(tx: sa.Connection, table: sa.Table, *, after: str, limit: int) -> 
 
 
 def rewrap(tx: sa.Connection, master: MasterKeys) -> int:
-    """Seal every secret under the current master key; returns how many were moved."""
-    old = tx.execute(
-        sa.select(keys.c.id, keys.c.secret_sealed, keys.c.master_version).where(keys.c.master_version != master.current)
-    ).all()
-    for key_id, sealed, version in old:
-        again = master.seal(master.open(sealed, key_id, version), key_id)
-        tx.execute(keys.update().where(keys.c.id == key_id).values(secret_sealed=again, master_version=master.current))
+    """Seal every secret again, under the version that seals now; returns how many there are."""
+    old = tx.execute(sa.select(keys.c.id, keys.c.secret_sealed, keys.c.master_version)).all()
+    for key_id, secret, version in old:
+        again = master.seal(master.open(secret, key_id, version), key_id)
+        values = {"secret_sealed": again.secret, "master_version": again.version}
+        tx.execute(keys.update().where(keys.c.id == key_id).values(values))
     return len(old)
+
+
+def sealing_versions(tx: sa.Connection) -> set[int]:
+    """The versions of the master key that open some key's secret."""
+    return set(tx.execute(sa.select(keys.c.master_version).distinct()).scalars())
 
 
 def mark_used(tx: sa.Connection, used: dict[str, int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from openmaas.store.database import LAW
+from openmaas.store.law import LAW
 
 organisations = sa.Table(
     "organisations",

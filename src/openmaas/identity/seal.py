@@ -1,8 +1,7 @@
 """Secrets at rest: AES-256-GCM under a versioned master key.
 
-The master keys live in one file beside the database, mode 0600. ``rotate`` adds a version; the book re-wraps every
-secret to it in one transaction, and older versions stay readable until then. The id of the key is authenticated with
-its ciphertext, so a sealed secret cannot be moved to another row. AES-GCM: NIST SP 800-38D.
+The master keys live in one file beside the database, mode 0600; ``house/rotation.py`` renews them. The id of a record
+is authenticated with its ciphertext, so a sealed secret cannot be moved to another row. AES-GCM: NIST SP 800-38D.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -21,52 +21,44 @@ from openmaas.store.files import write_whole
 _NONCE_BYTES = 12
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     current: int
     keys: dict[int, str]
 
 
+class Sealed(NamedTuple):
+    """A secret at rest, and the version of the master key that opens it."""
+
+    version: int
+    secret: bytes
+
+
 class MasterKeys:
-    """The master keys of this installation; ``current`` seals, every version opens."""
+    """The master keys of this installation: one version seals, every version opens.
+
+    Another process may rotate them. So sealing looks whether the file has changed, and opening reads it again when it
+    meets a version it does not know.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         if not path.exists():
             self._save(_File(1, {1: _fresh()}))
-        try:
-            self._file = msgspec.json.decode(path.read_bytes(), type=_File)
-            self._ciphers = {version: AESGCM(base64.b64decode(text)) for version, text in self._file.keys.items()}
-            assert self._file.current in self._ciphers
-        except (ValueError, AssertionError) as error:
-            raise SettingInvalid(f"{path} does not hold the master keys: {error}", field="master keys") from error
+        self._load()
 
-    @property
-    def current(self) -> int:
-        """The version that seals."""
-        return self._file.current
-
-    def rotate(self) -> int:
-        """Add a new version and make it current. Returns its number; re-wrap the secrets next."""
-        version = max(self._file.keys) + 1
-        fresh = _fresh()
-        self._save(_File(version, {**self._file.keys, version: fresh}))
-        self._file.keys[version] = fresh
-        self._file.current = version
-        self._ciphers[version] = AESGCM(base64.b64decode(fresh))
-        return version
-
-    def forget_older(self) -> None:
-        """Drop every version but the current one; only after all secrets were re-wrapped."""
-        self._save(_File(self.current, {self.current: self._file.keys[self.current]}))
-        self._ciphers = {self.current: self._ciphers[self.current]}
-
-    def seal(self, secret: bytes, owner: str) -> bytes:
-        """``secret`` encrypted for the record ``owner`` under the current version."""
+    def seal(self, secret: bytes, owner: str) -> Sealed:
+        """``secret`` encrypted for the record ``owner``. Call it in the transaction that stores it: a rotation that
+        the transaction has not seen then seals it again."""
+        if self._state() != self._loaded:
+            self._load()
         nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._ciphers[self.current].encrypt(nonce, secret, owner.encode())
+        version = self._file.current
+        return Sealed(version, nonce + self._ciphers[version].encrypt(nonce, secret, owner.encode()))
 
     def open(self, sealed: bytes, owner: str, version: int) -> bytes:
         """The secret of ``owner``. Raises ``SettingInvalid`` when the master key is not the one that sealed it."""
+        if version not in self._ciphers:
+            self._load()
         cipher = self._ciphers.get(version)
         if cipher is None:
             raise SettingInvalid(f"{self._path} lacks version {version} of the master key", field="master keys")
@@ -74,6 +66,32 @@ class MasterKeys:
             return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner.encode())
         except InvalidTag:
             raise SettingInvalid(f"{self._path} is not the file that sealed {owner}", field="master keys") from None
+
+    def add_version(self) -> int:
+        """Make a new version the one that seals; the others still open. Returns its number."""
+        version = max(self._file.keys) + 1
+        self._save(_File(version, {**self._file.keys, version: _fresh()}))
+        self._load()
+        return version
+
+    def keep_only(self, versions: set[int]) -> None:
+        """Drop every other version."""
+        self._save(_File(self._file.current, {n: key for n, key in self._file.keys.items() if n in versions}))
+        self._load()
+
+    def _load(self) -> None:
+        try:
+            self._loaded = self._state()  # before reading: a change in between is seen next time
+            self._file = msgspec.json.decode(self._path.read_bytes(), type=_File)
+            self._ciphers = {version: AESGCM(base64.b64decode(text)) for version, text in self._file.keys.items()}
+            if self._file.current not in self._ciphers:
+                raise ValueError("the current version is missing")
+        except (OSError, ValueError) as error:
+            raise SettingInvalid(f"{self._path} does not hold the master keys: {error}", field="master keys") from error
+
+    def _state(self) -> tuple[int, int]:
+        found = self._path.stat()
+        return found.st_ino, found.st_mtime_ns  # every write makes a new file, and a clock tick may hold two of them
 
     def _save(self, file: _File) -> None:
         write_whole(self._path, msgspec.json.encode(file))

@@ -6,6 +6,7 @@ one snapshot of the database, beside living relays; it changes nothing.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,35 @@ import sqlalchemy as sa
 
 from openmaas.core.money import show_amount
 from openmaas.core.usage import Usage
-from openmaas.ledger.journal import Position, read_on
-from openmaas.ledger.law import accounts, journals, leases, receipts, transfers, usage_days
-from openmaas.ledger.prices import PriceBook, price_book
-from openmaas.ledger.records import Closed
+from openmaas.ledger.law import (
+    BOUNDED,
+    accounts,
+    charges,
+    corrections,
+    journals,
+    leases,
+    receipts,
+    transfers,
+    usage_days,
+    vouchers,
+)
+from openmaas.ledger.law import voucher_batches as batches
+from openmaas.ledger.legs import Leg
+from openmaas.ledger.papers.invoice_audit import check_invoices
+from openmaas.ledger.papers.rerating import right
+from openmaas.ledger.posting.batch import gaps_of, unbilled_key
+from openmaas.ledger.posting.rows import legs_of, usage_of
+from openmaas.ledger.posting.writing_off import lost
+from openmaas.ledger.prices import PriceBook, list_prices, price_book
+from openmaas.ledger.writing.journal import Position, first_segment, read_on
+from openmaas.ledger.writing.records import Closed
+
+#: What usage by day counts beside amounts.
+_COUNTS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
 
 
 class Report(msgspec.Struct):
-    """What the audit found. ``disagreements`` is empty when all agrees."""
+    """What the audit found. ``disagreements`` is empty when all agrees; ``lost`` names journals that are not here."""
 
     accounts: int
     transfers: int
@@ -29,6 +51,7 @@ class Report(msgspec.Struct):
     journaled: int
     engine_counts: int
     charged: dict[str, str]
+    lost: list[str]
     disagreements: list[str]
 
 
@@ -36,13 +59,26 @@ def audit(tx: sa.Connection, folder: Path, counts: dict[str, Usage]) -> Report:
     """Check everything. ``counts`` are the engines' own, by request id; ``folder`` holds the journals."""
     book = price_book(tx)
     rows = {row.request_id: row for row in tx.execute(sa.select(receipts))}
-    found = [*_double_entry(tx), *_leases(tx), *_charges(tx), *_days(tx), *_prices(rows, book)]
-    journaled, told = _journals(tx, folder, rows)
+    lines: dict[str, list[Any]] = defaultdict(list)
+    for line in tx.execute(sa.select(charges)):
+        lines[line.request_id].append(line)
+    legs = legs_of(line for each in lines.values() for line in each)
+    found = [
+        *_double_entry(tx),
+        *_leases(tx),
+        *_charges(tx),
+        *_vouchers(tx),
+        *_days(tx, rows, lines),
+        *check_invoices(tx),
+        *_prices(rows, lines, legs, book),
+        *_corrections(tx, rows, lines, legs),
+    ]
+    journaled, told = _journals(tx, folder, rows, lines)
     found += told
-    found += _engines(tx, rows, book, counts)
-    charged: dict[str, int] = {}
-    for row in rows.values():
-        charged[row.currency] = charged.get(row.currency, 0) + row.amount_nanos
+    found += _engines(tx, rows, legs, book, counts)
+    charged: Counter[str] = Counter()
+    for each in lines.values():
+        charged.update({_currency(line): line.amount_nanos for line in each if line.part == 0})
     return Report(
         accounts=_count(tx, accounts),
         transfers=_count(tx, transfers),
@@ -50,6 +86,7 @@ def audit(tx: sa.Connection, folder: Path, counts: dict[str, Usage]) -> Report:
         journaled=journaled,
         engine_counts=len(counts),
         charged={currency: show_amount(nanos) for currency, nanos in charged.items()},
+        lost=lost(tx, folder),
         disagreements=found,
     )
 
@@ -68,7 +105,8 @@ def _double_entry(tx: sa.Connection) -> list[str]:
             found.append(f"account {row.id} says {row.posted_nanos}, its transfers say {by_transfers}")
         if row.pending_nanos != pending.get(row.id, 0):
             found.append(f"account {row.id} has {row.pending_nanos} pending, its transfers {pending.get(row.id, 0)}")
-        if row.kind == "wallet" and row.posted_nanos - row.pending_nanos - row.leased_nanos < 0:
+        free = row.posted_nanos + row.credit_nanos - row.pending_nanos - row.leased_nanos
+        if row.kind in BOUNDED and free < 0:
             found.append(f"account {row.id} is overdrawn")
     return found + [f"the accounts of {c} sum to {total}, not to 0" for c, total in totals.items() if total]
 
@@ -91,7 +129,7 @@ def _charges(tx: sa.Connection) -> list[str]:
     billed = {
         row[0]: int(row[1])
         for row in tx.execute(
-            sa.select(receipts.c.transfer_id, sa.func.sum(receipts.c.amount_nanos)).group_by(receipts.c.transfer_id)
+            sa.select(charges.c.transfer_id, sa.func.sum(charges.c.amount_nanos)).group_by(charges.c.transfer_id)
         )
     }
     found = [
@@ -108,54 +146,101 @@ def _charges(tx: sa.Connection) -> list[str]:
     return found
 
 
-def _days(tx: sa.Connection) -> list[str]:
-    names = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "amount_nanos")
-    days = tx.execute(sa.select(*[sa.func.coalesce(sa.func.sum(usage_days.c[name]), 0) for name in names])).one()
-    lines = tx.execute(
-        sa.select(
-            sa.func.count(), *[sa.func.coalesce(sa.func.sum(receipts.c[name]), 0) for name in names[1:]]
-        ).select_from(receipts)
-    ).one()
+def _vouchers(tx: sa.Connection) -> list[str]:
+    worth = sa.select(vouchers.c.transfer_id, batches.c.amount_nanos).join(batches, batches.c.id == vouchers.c.batch_id)
+    redeemed = {row[0]: row[1] for row in tx.execute(worth.where(vouchers.c.transfer_id.is_not(None)))}
+    moved = {row.id: row.amount_nanos for row in tx.execute(sa.select(transfers).where(transfers.c.kind == "voucher"))}
     return [
-        f"usage by day says {day} {name}, receipts say {line}"
-        for name, day, line in zip(names, days, lines, strict=True)
-        if int(day) != int(line)
+        f"voucher transfer {name} moved {moved.get(name, 0)}, its voucher says {redeemed.get(name, 0)}"
+        for name in sorted(redeemed.keys() | moved.keys())
+        if moved.get(name) != redeemed.get(name)
     ]
 
 
-def _prices(rows: dict[str, Any], book: PriceBook) -> list[str]:
+def _days(tx: sa.Connection, rows: dict[str, Any], lines: dict[str, list[Any]]) -> list[str]:
+    said: Counter[str] = Counter()
+    for row in tx.execute(sa.select(usage_days)):
+        said.update({name: getattr(row, name) for name in _COUNTS})
+        said[row.currency] += row.amount_nanos
+    told = Counter({"requests": len(rows)})
+    for receipt in rows.values():
+        told.update({name: getattr(receipt, name) for name in _COUNTS[1:]})
+    for charge in (line for each in lines.values() for line in each if line.part == 0):
+        told[_currency(charge)] += charge.amount_nanos
+    first = (charges.c.request_id == corrections.c.request_id) & (charges.c.account_id == corrections.c.account_id)
+    for row in tx.execute(sa.select(corrections).join(charges, first).where(charges.c.part == 0)):
+        told[_currency(row)] -= row.change_nanos
+    names = sorted(said.keys() | told.keys())
+    return [f"usage by day says {said[n]} {n}, receipts say {told[n]}" for n in names if said[n] != told[n]]
+
+
+def _prices(
+    rows: dict[str, Any], lines: dict[str, list[Any]], legs: dict[str, list[Leg]], book: PriceBook
+) -> list[str]:
     found = []
-    for row in rows.values():
-        cost = book.version(row.price_version).charge(_usage(row))
-        if cost != row.amount_nanos + row.excess_nanos:
-            found.append(
-                f"receipt {row.request_id} says {row.amount_nanos} + {row.excess_nanos}, its tokens cost {cost}"
-            )
+    for request_id, row in rows.items():
+        usage = usage_of(row)
+        paid, excess = book.bill(legs[request_id], usage, row.opened_ms, batch=row.batch)
+        if any(line.amount_nanos != paid[line.leg] for line in lines[request_id]) or row.excess_nanos != excess:
+            said = ", ".join(f"{line.account_id} {line.amount_nanos}" for line in lines[request_id])
+            found.append(f"receipt {request_id} says {said}, excess {row.excess_nanos}; it costs {paid}, {excess}")
     return found
 
 
-def _journals(tx: sa.Connection, folder: Path, rows: dict[str, Any]) -> tuple[int, list[str]]:
+def _corrections(
+    tx: sa.Connection, rows: dict[str, Any], lines: dict[str, list[Any]], legs: dict[str, list[Leg]]
+) -> list[str]:
+    """Transfers against their rows; and every corrected charge against the prices that there were when it was."""
+    moved: Counter[str] = Counter()
+    net: Counter[tuple[str, str]] = Counter()
+    newest: dict[tuple[str, str], int] = {}
+    for row in tx.execute(sa.select(corrections).order_by(corrections.c.price_version)):
+        moved[row.transfer_id] += row.change_nanos
+        net[row.request_id, row.account_id] += row.change_nanos
+        newest[row.request_id, row.account_id] = row.price_version
+    found = [
+        f"correction {row.id} moved {row.amount_nanos}, its rows say {moved[row.id]}"
+        for row in tx.execute(sa.select(transfers).where(transfers.c.kind == "correction"))
+        if (row.amount_nanos if row.debit.startswith(("revenue:", "counted:")) else -row.amount_nanos) != moved[row.id]
+    ]
+    known = list_prices(tx) if newest else []
+    books = {v: PriceBook([price for price in known if price.version <= v]) for v in set(newest.values())}
+    for (request_id, account_id), version in newest.items():
+        due, _ = right(rows[request_id], legs[request_id], books[version])
+        line = next(line for line in lines[request_id] if line.account_id == account_id)
+        paid = line.amount_nanos - net[request_id, account_id]
+        if paid != due[line.leg]:
+            found.append(f"receipt {request_id} was corrected to {paid} of {account_id}; it costs {due[line.leg]}")
+    return found
+
+
+def _journals(
+    tx: sa.Connection, folder: Path, rows: dict[str, Any], lines: dict[str, list[Any]]
+) -> tuple[int, list[str]]:
     waiting, found = 0, []
     for journal in tx.execute(sa.select(journals)):
-        at, cursor = Position(1, 0), (journal.cursor_segment, journal.cursor_offset)
+        at, cursor = Position(first_segment(folder / journal.id), 0), (journal.cursor_segment, journal.cursor_offset)
         while records := read_on(folder / journal.id, at):
             for record, position in records:
                 if not isinstance(record, Closed):
                     continue
                 row = rows.get(record.opened.request_id)
-                if row is None and journal.state == "open" and position >= cursor:
-                    waiting += 1
+                if row is None and journal.state != "replayed" and position >= cursor:
+                    waiting += journal.state == "open"  # else it was written off: that is on record
                 elif row is None:
                     found.append(f"journal {journal.id} closed {record.opened.request_id}, there is no receipt")
-                elif (row.amount_nanos, row.excess_nanos) != (record.amount_nanos, record.excess_nanos):
+                elif row.excess_nanos != record.excess_nanos or any(
+                    line.amount_nanos != record.paid_nanos[line.leg] for line in lines[row.request_id]
+                ):
                     found.append(f"receipt {row.request_id} differs from its journal")
     return waiting, found
 
 
-def _engines(tx: sa.Connection, rows: dict[str, Any], book: PriceBook, counts: dict[str, Usage]) -> list[str]:
-    prefix = "unbilled:"
+def _engines(
+    tx: sa.Connection, rows: dict[str, Any], legs: dict[str, list[Leg]], book: PriceBook, counts: dict[str, Usage]
+) -> list[str]:
     unbilled = {
-        row.request_key.removeprefix(prefix): row.amount_nanos
+        row.request_key: row.amount_nanos
         for row in tx.execute(sa.select(transfers).where(transfers.c.kind == "unbilled"))
     }
     found = []
@@ -163,17 +248,17 @@ def _engines(tx: sa.Connection, rows: dict[str, Any], book: PriceBook, counts: d
         row = rows.get(request_id)
         if row is None:
             continue  # still open or journaled, or a probe of the operator's own
-        worth = book.version(row.price_version).charge(usage)
-        booked = row.amount_nanos + row.excess_nanos + unbilled.get(request_id, 0)
-        if worth > booked:
-            found.append(f"the engine counted {worth} for {request_id}, the books have {booked}")
-        if worth < booked and not row.estimated:
-            found.append(f"{request_id} was billed {booked}, the engine counted {worth}")
+        for number, gap in enumerate(gaps_of(row, legs[request_id], book, usage)):
+            rest = gap - unbilled.get(unbilled_key(request_id, number), 0)
+            if rest > 0:
+                found.append(f"the engine counted {rest} for {request_id} that the books do not have")
+            if rest < 0 and not row.estimated:
+                found.append(f"{request_id} was billed {-rest} that the engine did not count")
     return found
 
 
-def _usage(row: Any) -> Usage:
-    return Usage(row.prompt_tokens, row.completion_tokens, row.cached_tokens)
+def _currency(charge: Any) -> str:
+    return str(charge.account_id.rpartition(":")[2])
 
 
 def _sums(tx: sa.Connection, column: sa.ColumnElement[str], where: sa.ColumnElement[bool]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The book of the ledger: accounts, transfers and leases as pure functions of one transaction.
+"""The book of the ledger: accounts and transfers as pure functions of one transaction.
 
 Each function either does all it says or raises and leaves nothing; the CHECKs of ``law.py`` stand behind it. Whoever
 calls with the same ``request_key`` twice gets the first transfer again.
@@ -11,9 +11,19 @@ import sqlalchemy as sa
 
 from openmaas.core.clock import Clock
 from openmaas.core.errors import Conflict, FieldInvalid, InsufficientFunds, ThingUnknown
-from openmaas.core.money import show_amount
-from openmaas.ledger.law import accounts, journals, leases, transfers
-from openmaas.store.changes import note
+from openmaas.core.money import ACCOUNT_NANOS_MAX, check_currency, show_amount
+from openmaas.ledger.law import BOUNDED, accounts, transfers
+from openmaas.store.outbox import announce
+
+#: Which kinds of transfers customers are told of, when they are made and when a pending one ends.
+_BEGUN = {
+    "topup": "wallet.topped_up",
+    "credit_note": "credit_note.made",
+    "voucher": "voucher.redeemed",
+    "refund": "refund.begun",
+    "expiry": "pack.ended",
+}
+_ENDED = {"refund": "refund.ended"}
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -26,11 +36,19 @@ class Account(msgspec.Struct, frozen=True):
     posted_nanos: int
     pending_nanos: int
     leased_nanos: int
+    credit_nanos: int
+    cut_nanos: int
+    returns_after_ms: int | None
 
     @property
     def free_nanos(self) -> int:
-        """Posted, less what is pending or leased."""
-        return self.posted_nanos - self.pending_nanos - self.leased_nanos
+        """Posted and credit line, less what is pending or leased."""
+        return self.posted_nanos + self.credit_nanos - self.pending_nanos - self.leased_nanos
+
+    @property
+    def bounded(self) -> bool:
+        """True when it can promise no more than it has."""
+        return self.kind in BOUNDED
 
 
 class Transfer(msgspec.Struct, frozen=True):
@@ -54,16 +72,19 @@ def wallet_id(organisation_id: str, currency: str) -> str:
 
 
 def own_id(kind: str, currency: str) -> str:
-    """One of the operator's own accounts: ``funding``, ``revenue``, ``unbilled``, ``operator_excess``."""
+    """One of the operator's own accounts (``law.OWN``)."""
     return f"{kind}:{currency}"
 
 
-def open_account(tx: sa.Connection, account_id: str) -> None:
-    """Make the account when it is not there yet. The id says what it is."""
-    kind, *owner, currency = account_id.split(":")
-    found = tx.execute(sa.select(accounts.c.id).where(accounts.c.id == account_id)).scalar()
-    if found is None:
-        tx.execute(accounts.insert().values(id=account_id, kind=kind, owner="".join(owner), currency=currency))
+def open_account(tx: sa.Connection, account_id: str, *, returns_after_ms: int | None = None) -> Account:
+    """The account, made when it is not there yet. The id says what it is: ``<kind>[:<owner>[:<what>]]:<currency>``."""
+    row = tx.execute(sa.select(accounts).where(accounts.c.id == account_id)).mappings().first()
+    if row is not None:
+        return Account(**row)
+    kind, *middle, currency = account_id.split(":")
+    made = Account(account_id, kind, middle[0] if middle else "", currency, 0, 0, 0, 0, 0, returns_after_ms)
+    tx.execute(accounts.insert().values(msgspec.structs.asdict(made)))
+    return made
 
 
 def find_account(tx: sa.Connection, account_id: str) -> Account:
@@ -98,22 +119,23 @@ def transfer(
 ) -> Transfer:
     """Move ``amount_nanos`` from ``debit`` to ``credit``, or begin to (``pending``).
 
-    Raises ``FieldInvalid`` for an amount that is not positive, ``InsufficientFunds`` when a wallet lacks it and
-    ``Conflict`` when the key was used for another transfer.
+    Raises ``FieldInvalid`` for an amount that is not positive or that an account cannot hold, ``InsufficientFunds``
+    when a wallet lacks it and ``Conflict`` when the key was used for another transfer.
     """
     if amount_nanos <= 0:
         raise FieldInvalid("amount must be above 0", field="amount")
-    first = _by_key(tx, request_key)
+    first = find_transfer(tx, request_key)
     if first is not None:
         if (first.kind, first.debit, first.credit, first.amount_nanos) != (kind, debit, credit, amount_nanos):
             raise Conflict(f"the key {request_key!r} stands for another transfer", field="request_key")
         return first
-    open_account(tx, debit)
-    open_account(tx, credit)
-    account = find_account(tx, debit)
-    if account.kind == "wallet" and account.free_nanos < amount_nanos:
+    account, other = open_account(tx, debit), open_account(tx, credit)
+    if account.bounded and account.free_nanos < amount_nanos:
         missing = show_amount(amount_nanos - account.free_nanos, account.currency)
         raise InsufficientFunds(f"{missing} is missing")
+    for moved, balance in ((debit, account.posted_nanos), (credit, other.posted_nanos)):
+        if abs(balance) + amount_nanos > ACCOUNT_NANOS_MAX:  # SQLite would go on in floating point
+            raise FieldInvalid(f"amount is more than the account {moved} can hold", field="amount")
     made = Transfer(
         id=clock.new_id("tra"),
         request_key=request_key,
@@ -128,9 +150,10 @@ def transfer(
     )
     tx.execute(transfers.insert().values(msgspec.structs.asdict(made)))
     if pending:
-        _add(tx, debit, pending_nanos=amount_nanos)
+        add(tx, debit, pending_nanos=amount_nanos)
     else:
         _move(tx, made)
+    _tell(tx, clock, _BEGUN.get(kind), made, account.owner or other.owner)
     return made
 
 
@@ -141,7 +164,7 @@ def settle(tx: sa.Connection, clock: Clock, pending_id: str, *, post: bool) -> T
         raise ThingUnknown(f"there is no pending transfer {pending_id}", field="id")
     begun = Transfer(**row)
     state = "posted" if post else "voided"
-    ended = _by_key(tx, f"end:{begun.id}")
+    ended = find_transfer(tx, f"end:{begun.id}")
     if ended is not None:
         if ended.state != state:
             raise Conflict(f"the transfer {pending_id} was already {ended.state}", field="id")
@@ -155,9 +178,10 @@ def settle(tx: sa.Connection, clock: Clock, pending_id: str, *, post: bool) -> T
         at_ms=clock.wall_ms(),
     )
     tx.execute(transfers.insert().values(msgspec.structs.asdict(ended)))
-    _add(tx, begun.debit, pending_nanos=-begun.amount_nanos)
+    add(tx, begun.debit, pending_nanos=-begun.amount_nanos)
     if post:
         _move(tx, ended)
+    _tell(tx, clock, _ENDED.get(begun.kind), ended, open_account(tx, begun.debit).owner)
     return ended
 
 
@@ -171,7 +195,8 @@ def top_up(
     request_key: str,
     memo: str,
 ) -> Transfer:
-    """Money that came in from outside, into the wallet of an organisation."""
+    """Money that came in from outside, into the wallet of an organisation. Raises as ``transfer``."""
+    check_currency(currency)
     return transfer(
         tx,
         clock,
@@ -184,6 +209,15 @@ def top_up(
     )
 
 
+def _tell(tx: sa.Connection, clock: Clock, event: str | None, made: Transfer, owner: str) -> None:
+    """Tell the customer whose account it is, of those kinds that customers are told of."""
+    if event is not None and owner:
+        currency = made.debit.rpartition(":")[2]
+        amount = {"amount": show_amount(made.amount_nanos), "currency": currency}
+        told = {"transfer_id": made.id, "state": made.state, **amount, "memo": made.memo}
+        announce(tx, clock, owner, event, told)
+
+
 def list_transfers(tx: sa.Connection, *, account_id: str | None, after: str, limit: int) -> list[Transfer]:
     """Transfers by id, which is the order in which they were made, after ``after``."""
     query = sa.select(transfers).where(transfers.c.id > after).order_by(transfers.c.id).limit(limit)
@@ -192,54 +226,18 @@ def list_transfers(tx: sa.Connection, *, account_id: str | None, after: str, lim
     return [Transfer(**row) for row in tx.execute(query).mappings()]
 
 
-def open_journal(tx: sa.Connection, journal_id: str, now_ms: int) -> None:
-    """Register the journal of a relay's life; its leases hang on it."""
-    start = {"cursor_segment": 1, "cursor_offset": 0, "floor_segment": 1, "floor_offset": 0}
-    tx.execute(journals.insert().values(id=journal_id, started_ms=now_ms, state="open", **start))
-
-
-def lease(tx: sa.Connection, account_id: str, journal_id: str, *, least_nanos: int, wish_nanos: int, share: int) -> int:
-    """Lease a slice of an account to a relay: ``wish_nanos``, at most one part in ``share`` of what is free, but at
-    least ``least_nanos``. Returns the slice, or 0 when the free part is smaller than ``least_nanos``."""
-    row = tx.execute(
-        sa.select(accounts.c.posted_nanos - accounts.c.pending_nanos - accounts.c.leased_nanos).where(
-            accounts.c.id == account_id
-        )
-    ).scalar()
-    free = int(row or 0)
-    if free < least_nanos:
-        return 0
-    granted = max(least_nanos, min(wish_nanos, free // share))
-    _add(tx, account_id, leased_nanos=granted)
-    known = (leases.c.account_id == account_id) & (leases.c.journal_id == journal_id)
-    changed = tx.execute(leases.update().where(known).values(granted_nanos=leases.c.granted_nanos + granted))
-    if changed.rowcount == 0:
-        tx.execute(leases.insert().values(account_id=account_id, journal_id=journal_id, granted_nanos=granted))
-    return granted
-
-
-def give_back(tx: sa.Connection, account_id: str, journal_id: str, nanos: int) -> None:
-    """Return an unused part of a lease. The CHECKs refuse more than was granted."""
-    known = (leases.c.account_id == account_id) & (leases.c.journal_id == journal_id)
-    tx.execute(leases.update().where(known).values(granted_nanos=leases.c.granted_nanos - nanos))
-    _add(tx, account_id, leased_nanos=-nanos)
-
-
-def recall(tx: sa.Connection, account_id: str) -> None:
-    """Ask every relay to give back what it leases of this account and does not use."""
-    note(tx, "recall", account_id)
-
-
-def _by_key(tx: sa.Connection, request_key: str) -> Transfer | None:
+def find_transfer(tx: sa.Connection, request_key: str) -> Transfer | None:
+    """The transfer that was made with this key."""
     row = tx.execute(sa.select(transfers).where(transfers.c.request_key == request_key)).mappings().first()
     return None if row is None else Transfer(**row)
 
 
 def _move(tx: sa.Connection, made: Transfer) -> None:
-    _add(tx, made.debit, posted_nanos=-made.amount_nanos)
-    _add(tx, made.credit, posted_nanos=made.amount_nanos)
+    add(tx, made.debit, posted_nanos=-made.amount_nanos)
+    add(tx, made.credit, posted_nanos=made.amount_nanos)
 
 
-def _add(tx: sa.Connection, account_id: str, **parts: int) -> None:
+def add(tx: sa.Connection, account_id: str, **parts: int) -> None:
+    """Add to the numbers of an account. Its CHECKs refuse what must not be."""
     values = {name: accounts.c[name] + nanos for name, nanos in parts.items()}
     tx.execute(accounts.update().where(accounts.c.id == account_id).values(values))

@@ -1,10 +1,18 @@
-"""Seats: how many requests an organisation may have in flight on one relay, so that nobody takes the house."""
+"""Seats: one request's place in everything that counts it. And how many an organisation may have on one relay, whatever
+its limits say, so that nobody takes the house."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
+import msgspec
+
+from openmaas.core.clock import Clock
 from openmaas.core.errors import LimitReached
+from openmaas.core.rates import Standing
+from openmaas.core.usage import Usage
+from openmaas.limits.counters import Mark, Places, Rate
 
 
 class Seats:
@@ -23,14 +31,23 @@ class Seats:
         return Seat(self._taken, organisation_id)
 
 
-class Seat:
-    """One request's place."""
+class Took(msgspec.Struct, frozen=True, gc=False):
+    """What a request took of one counter that must hear of its end."""
 
-    __slots__ = ("_organisation_id", "_taken")
+    counter: Rate | Places
+    need: int
+    mark: Mark
 
-    def __init__(self, taken: dict[str, int], organisation_id: str) -> None:
-        self._taken = taken
-        self._organisation_id = organisation_id
+
+class Seat(msgspec.Struct):
+    """One request's place. ``usage`` says at the end what the request really used; without it, it used nothing."""
+
+    _taken: dict[str, int]
+    _organisation_id: str
+    usage: Callable[[], Usage] | None = None
+    standings: tuple[Standing, ...] = ()
+    took: tuple[Took, ...] = ()
+    clock: Clock | None = None
 
     def __enter__(self) -> Seat:
         return self
@@ -43,3 +60,14 @@ class Seat:
             self._taken[self._organisation_id] = left
         else:
             del self._taken[self._organisation_id]
+        if self.took:
+            self._leave()
+
+    def _leave(self) -> None:
+        assert self.clock is not None
+        now_s, used = self.clock.mono_s(), None
+        for counter, need, mark in map(msgspec.structs.astuple, self.took):
+            if counter.kind == "tpm" and used is None:
+                usage = Usage() if self.usage is None else self.usage()
+                used = usage.prompt_tokens + usage.completion_tokens
+            counter.correct(mark, need, used if counter.kind == "tpm" else 0, now_s)

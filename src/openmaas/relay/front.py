@@ -3,45 +3,65 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import unquote
 
 import msgspec
 
 from openmaas.core.clock import Clock
 from openmaas.core.errors import Draining, Internal, MethodUnknown, ModelUnknown, OpenmaasError
+from openmaas.dialects.dialect import Offer
 from openmaas.dialects.openai.errors import render
-from openmaas.dialects.openai.request import PATHS
-from openmaas.relay.door import Answer, Request
+from openmaas.relay.counting import count
+from openmaas.relay.door.message import Answer, Request
+from openmaas.relay.exposition import exposition
 from openmaas.relay.handover import hand_over
 from openmaas.relay.journey import Journey
-from openmaas.relay.upstream import Place
+from openmaas.relay.peers import Peers
+from openmaas.relay.upstream.place import Place
 
 log = logging.getLogger(__name__)
 
 _JSON = b"content-type: application/json\r\n"
 _TEXT = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 #: Pages of the relay itself.
-OWN = ("/healthz", "/readyz", "/metrics", "/v1/models")
+OWN = ("/healthz", "/readyz", "/metrics")
 
 
 class Front:
-    """The relay's side of ``door.Front``."""
+    """Answers what comes through the door."""
 
-    def __init__(self, journey: Journey, control: Place, clock: Clock, *, cors_origins: frozenset[str]) -> None:
+    def __init__(
+        self, journey: Journey, control: Place, clock: Clock, peers: Peers, *, cors_origins: frozenset[str]
+    ) -> None:
         self.draining = False
         self._journey = journey
+        self._paths, self._counts = journey.entrances.paths, journey.entrances.counts
+        self._doorsteps = journey.entrances.doorsteps
+        self._posts = {*self._paths, *self._counts}
         self._control = control
         self._clock = clock
+        self._peers = peers
         self._cors_origins = cors_origins
 
     def gathers(self, method: str, path: str) -> bool:
         """True when the body is needed whole."""
-        return path in PATHS or path in OWN
+        return path in self._posts or self._is_own(path)
+
+    def _is_own(self, path: str) -> bool:
+        return path in OWN or path in self._doorsteps or self._journey.entrances.listing(path) is not None
 
     async def walk(self, request: Request, answer: Answer) -> None:
         """Answer one request, whatever happens."""
         request_id = self._clock.new_id("req")
+        if self._cors_origins:
+            answer.extra = self._may_read(request)
         try:
-            await self._walk(request, answer, request_id)
+            if request.head.method == "POST" and request.head.path in self._paths and not self.draining:
+                await self._journey.infer(request, answer, request_id)
+            elif request.head.method == "POST" and request.head.path in self._counts and not self.draining:
+                await count(self._journey, request, answer, request_id)
+            else:
+                await self._walk_else(request, answer, request_id)
         except OpenmaasError as error:
             self._journey.refuse(answer, error, request_id)
         except Exception:
@@ -53,37 +73,38 @@ class Front:
         status, _, body = render(error)
         return status, body
 
-    async def _walk(self, request: Request, answer: Answer, request_id: str) -> None:
-        path, method = request.path, request.method
-        if path in PATHS:
+    async def _walk_else(self, request: Request, answer: Answer, request_id: str) -> None:
+        path, method = request.head.path, request.head.method
+        if method == "OPTIONS" and answer.extra and b"access-control-request-method" in request.head.headers:
+            answer.whole(204, _may_ask(request), b"")
+        elif path in self._posts:
             if method == "POST":
-                if self.draining:
-                    raise Draining(retry_after_s=1)
-                await self._journey.infer(request, answer, request_id)
-            elif method == "OPTIONS":
-                answer.whole(204, b"allow: POST, OPTIONS\r\n" + self._cors(request), b"")
+                raise Draining(retry_after_s=1)
+            if method == "OPTIONS":
+                answer.whole(204, b"allow: POST, OPTIONS\r\n", b"")
             else:
                 raise MethodUnknown(f"{path} takes POST, not {method}", field="method")
-        elif path in OWN or path.startswith("/v1/models/"):
-            await self._own(request, answer, method, path)
+        elif self._is_own(path):
+            await self._own(request, answer, method, path, request_id)
         else:
-            extra = b"x-request-id: %b\r\n" % request_id.encode()
-            await hand_over(request, answer, self._journey.pool, self._control, extra)
+            tag = self._journey.entrances.dialect_of(path, request.head.headers).tag(request_id)
+            await hand_over(request, answer, self._journey.pool, self._control, tag)
 
-    async def _own(self, request: Request, answer: Answer, method: str, path: str) -> None:
+    async def _own(self, request: Request, answer: Answer, method: str, path: str, request_id: str) -> None:
         if method == "OPTIONS":
-            answer.whole(204, b"allow: GET, HEAD, OPTIONS\r\n" + self._cors(request), b"")
+            answer.whole(204, b"allow: GET, HEAD, OPTIONS\r\n", b"")
         elif method not in ("GET", "HEAD"):
             raise MethodUnknown(f"{path} takes GET, not {method}", field="method")
-        elif path == "/healthz":
+        elif path == "/healthz" or path in self._doorsteps:
             answer.whole(200, _JSON, b'{"status":"ok"}')
         elif path == "/readyz":
             ready, page = self._readiness()
             answer.whole(200 if ready else 503, _JSON, page)
         elif path == "/metrics":
-            answer.whole(200, _TEXT, self._journey.metrics.text())
+            answer.whole(200, _TEXT, await self._metrics(request))
         else:
-            answer.whole(200, _JSON + self._cors(request), await self._models(request, path))
+            tag = self._journey.entrances.dialect_of(path, request.head.headers).tag(request_id)
+            answer.whole(200, _JSON + tag, await self._models(request, path))
 
     def _readiness(self) -> tuple[bool, bytes]:
         """Ready when every model that has a deployment has one that answers, and we are not shutting down."""
@@ -102,28 +123,45 @@ class Front:
         ready = bool(models) and all(model["ready"] for model in models.values()) and not self.draining
         return ready, msgspec.json.encode({"ready": ready, "draining": self.draining, "models": models})
 
-    async def _models(self, request: Request, path: str) -> bytes:
+    async def _metrics(self, request: Request) -> bytes:
+        """The numbers of all customers together: not for everybody, and a scraper need not be an admin."""
         caller = await self._journey.recognise(request)
-        allowed = [
-            {"id": model.name, "object": "model", "created": model.created_ms // 1000, "owned_by": "openmaas"}
-            for model in self._journey.catalog.value.models.values()
-            if caller.models is None or model.name in caller.models
-        ]
-        if path == "/v1/models":
-            return msgspec.json.encode({"object": "list", "data": allowed})
-        name = path.removeprefix("/v1/models/")
-        for model in allowed:
-            if model["id"] == name:
-                return msgspec.json.encode(model)
+        if "admin" not in caller.scopes:
+            caller.need("metrics")
+        return exposition(await self._peers.gather(), await self._peers.jobs())
+
+    async def _models(self, request: Request, path: str) -> bytes:
+        """What this key may ask for now; a model whose deployments are all stopped is not among it."""
+        caller = await self._journey.recognise(request)
+        offers, entrances = self._journey.catalog.value, self._journey.entrances
+        running = {deployment.model for deployment in offers.deployments}
+        allowed = {
+            model.name: Offer(model.name, model.created_ms, model.context_tokens)
+            for model in offers.models.values()
+            if model.name in running and (caller.models is None or model.name in caller.models)
+        }
+        dialect = entrances.dialect_of(path, request.head.headers)
+        name = unquote(entrances.listing(path) or "")
+        if not name:
+            return dialect.listed(list(allowed.values()), request.head.query)
+        meant = offers.find(name)
+        if meant is not None and meant.name in allowed:
+            return dialect.described(allowed[meant.name])
         raise ModelUnknown(f"there is no model {name!r}", field="model")
 
-    def _cors(self, request: Request) -> bytes:
-        """Cross-origin headers for the origins that the operator named; none by default."""
-        origin = request.headers.get(b"origin", b"")
+    def _may_read(self, request: Request) -> bytes:
+        """What lets a page of an origin that the operator named read the answer; nothing by default (Fetch §3.2).
+        ``*`` shows it every header when it sent no cookies; when it did, the browser shows it nothing, for we never say
+        ``access-control-allow-credentials``."""
+        origin = request.head.headers.get(b"origin", b"")
         if origin.decode("latin-1") not in self._cors_origins:
             return b""
-        return (
-            b"access-control-allow-origin: %b\r\nvary: origin\r\naccess-control-allow-methods: GET, POST, OPTIONS\r\n"
-            b"access-control-allow-headers: authorization, content-type, idempotency-key\r\n"
-            b"access-control-max-age: 600\r\n" % origin
-        )
+        return b"access-control-allow-origin: %b\r\naccess-control-expose-headers: *\r\nvary: origin\r\n" % origin
+
+
+def _may_ask(request: Request) -> bytes:
+    """The answer to a preflight of an allowed origin: it may send whatever headers it names, for SDKs have their own
+    (``x-stainless-*``, ``anthropic-version``), and nothing here is decided by a cookie (Fetch §3.2.3)."""
+    named = request.head.headers.get(b"access-control-request-headers", b"")
+    lines = b"access-control-allow-methods: GET, HEAD, POST, PUT, PATCH, DELETE\r\naccess-control-max-age: 600\r\n"
+    return lines + (b"access-control-allow-headers: %b\r\n" % named if named else b"")

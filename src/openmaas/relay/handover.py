@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 
 from openmaas.core.errors import EngineFailed, Failed, OpenmaasError, Overloaded
-from openmaas.relay.door import Answer, Request
-from openmaas.relay.upstream import Exchange, Headers, Place, Pool
+from openmaas.relay.door.message import Answer, Request
+from openmaas.relay.upstream.link import Exchange
+from openmaas.relay.upstream.place import Headers, Place
+from openmaas.relay.upstream.pool import Pool
 
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding"
@@ -21,53 +23,62 @@ _IDENTITY = (b"x-openmaas-", b"x-forwarded-", b"forwarded", b"x-real-ip", b"x-re
 
 async def hand_over(request: Request, answer: Answer, pool: Pool, place: Place, extra: bytes) -> None:
     """Pass one request to ``place`` and its answer back. Raises ``Overloaded`` when nobody is there."""
-    headers = _forwarded(request.raw_headers, request.headers.get(b"connection", b""))
+    head = request.head
+    headers = _forwarded(head.raw_headers, head.headers.get(b"connection", b""))
     headers += extra + b"x-forwarded-for: %b\r\n" % (request.peer or "unix").encode()
     if request.upgrade:
         headers += b"connection: upgrade\r\nupgrade: websocket\r\n"
     elif request.length is None:
         headers += b"transfer-encoding: chunked\r\n"
-    elif request.length or request.method in ("POST", "PUT", "PATCH"):
+    elif request.length or head.method in ("POST", "PUT", "PATCH"):
         headers += b"content-length: %d\r\n" % request.length
-    target = request.path + (f"?{request.query}" if request.query else "")
-    back = _Back(answer)
+    target = head.path + (f"?{head.query}" if head.query else "")
+    back = _Back(answer, extra)
     try:
-        exchange = await pool.begin(place, request.method, target, headers, back)
+        exchange = await pool.begin(place, head.method.encode(), target.encode(), headers, back)
     except EngineFailed:
         raise Overloaded("the control plane is starting", retry_after_s=1) from None
     back.attach(exchange)
-    await _send_body(request, exchange)
+    try:
+        if not request.upgrade or await back.switched:
+            await _send_body(request, exchange)
+    except OpenmaasError:
+        exchange.abort()
+        raise
     await back.finished
     answer.on_gone = answer.on_pressure = None
     if back.error is not None and not answer.gone:
         if answer.started:
             answer.abort()
+        elif head.method in ("GET", "HEAD"):  # nothing was changed: it may be asked again
+            raise Overloaded("the control plane broke off", retry_after_s=1) from back.error
         else:
             raise Failed("the control plane broke off") from back.error
 
 
 async def _send_body(request: Request, exchange: Exchange) -> None:
-    if request.upgrade:
-        return
+    """The client's bytes, at the pace of the control plane, until it has answered."""
+    chunked = request.length is None
     async for piece in request.pieces():
-        if request.length is None:
-            exchange.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        else:
-            exchange.write(piece)
+        if exchange.done:
+            return
+        exchange.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
         await exchange.drained()
-    if request.length is None:
+    if chunked:
         exchange.write(b"0\r\n\r\n")
 
 
 class _Back:
-    """The control plane's answer on its way to the client. An ``upstream.Sink``."""
+    """The control plane's answer on its way to the client. A ``Sink``; ``switched`` tells whether it is a tunnel."""
 
-    def __init__(self, answer: Answer) -> None:
-        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def __init__(self, answer: Answer, extra: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        self.finished: asyncio.Future[None] = loop.create_future()
+        self.switched: asyncio.Future[bool] = loop.create_future()
         self.error: OpenmaasError | None = None
         self._answer = answer
+        self._extra = extra
         self._exchange: Exchange | None = None
-        self._tunnel = False
 
     def attach(self, exchange: Exchange) -> None:
         """The client's pace and presence reach the control plane."""
@@ -78,23 +89,18 @@ class _Back:
             self._leave()
 
     def head(self, status: int, headers: Headers) -> None:
-        if self._answer.gone:
-            return
         named = b",".join(value for name, value in headers if name.lower() == b"connection")
-        lines = _forwarded(headers, named)
-        if status == 101:
-            self._tunnel = True
-            accept = b"".join(b"%b: %b\r\n" % h for h in headers if h[0].lower() in (b"upgrade", b"connection"))
-            self._answer.tunnel(lines + accept, self._up)
-            return
+        lines = self._extra + _forwarded(headers, named)
         length = next((int(value) for name, value in headers if name.lower() == b"content-length"), None)
-        self._answer.start(status, lines, length)
+        if status == 101:
+            lines += b"".join(b"%b: %b\r\n" % h for h in headers if h[0].lower() in (b"upgrade", b"connection"))
+        if not self._answer.gone:
+            self._answer.start(status, lines, length)
+        self._switch(tunnel=status == 101)
 
-    def body(self, parts: list[bytes]) -> None:
-        if self._tunnel:
-            self._answer.raw(b"".join(parts))
-        elif not self._answer.gone:
-            self._answer.write(parts)
+    def body(self, block: bytes) -> None:
+        if not self._answer.gone:
+            self._answer.write(block)
 
     def end(self) -> None:
         if not self._answer.gone:
@@ -103,18 +109,25 @@ class _Back:
 
     def lost(self, error: OpenmaasError) -> None:
         if self._tunnel:
-            self._answer.abort()
+            self.end()  # its far end is closed, and that is all
         else:
             self.error = error
-        self._finish()
+            self._finish()
+
+    @property
+    def _tunnel(self) -> bool:
+        return self.switched.done() and self.switched.result()
+
+    def _switch(self, *, tunnel: bool) -> None:
+        if not self.switched.done():
+            self.switched.set_result(tunnel)
 
     def _finish(self) -> None:
+        self._switch(tunnel=False)
         if not self.finished.done():
             self.finished.set_result(None)
-
-    def _up(self, data: bytes) -> None:
-        assert self._exchange is not None
-        self._exchange.write(data)
+        if self._tunnel:
+            self._answer.request.end()
 
     def _press(self, stop: bool) -> None:
         if self._exchange is not None:

@@ -2,7 +2,7 @@
 
     1 recognise   key                   → Caller        identity
     2 read        bytes                 → Ask           dialects
-    3 admit       requests in flight    → a Seat        limits
+    3 admit       rates, in flight      → a Seat        limits
     4 hold        the most it can cost  → a Hold        ledger
     5 route       model, load           → a Replica     relay/replicas
     6 relay       bytes flow            → Usage         relay/flow
@@ -20,24 +20,25 @@ from dataclasses import dataclass
 
 from openmaas.catalog.face import Offers
 from openmaas.core.clock import Clock
-from openmaas.core.errors import ModelNotAllowed, ModelUnknown, OpenmaasError, Refused
-from openmaas.core.usage import Usage
-from openmaas.dialects.openai.errors import render
-from openmaas.dialects.openai.request import PATHS, Ask
+from openmaas.core.errors import EncodingUnknown, ModelNotAllowed, ModelUnknown, OpenmaasError
+from openmaas.dialects.dialect import Ask, Ticket, language_of, rate_headers
+from openmaas.dialects.entrances import Entrance, Entrances
 from openmaas.identity.face import Caller, Keys
-from openmaas.ledger.book import wallet_id
-from openmaas.ledger.journal import Journal
-from openmaas.ledger.prices import Price, PriceBook
-from openmaas.ledger.purse import Hold, Purse
-from openmaas.ledger.records import Closed, Opened
-from openmaas.limits.seats import Seats
-from openmaas.relay.door import Answer, Request
-from openmaas.relay.flow import Flow
+from openmaas.ledger.prices import PriceBook
+from openmaas.ledger.spending.funds import Funds, Use
+from openmaas.ledger.spending.holds import Hold
+from openmaas.ledger.spending.purse import Purse
+from openmaas.ledger.writing.journal import Journal
+from openmaas.ledger.writing.records import Closed, Opened
+from openmaas.limits.face import Limits
+from openmaas.relay.door.message import Answer, Request
+from openmaas.relay.flow import EVENTS, Flow
+from openmaas.relay.keeping import Keeping
 from openmaas.relay.metrics import Metrics
-from openmaas.relay.repeat import Repeats
+from openmaas.relay.repeat import HEADER, Repeat, Repeats
 from openmaas.relay.replicas import Replica, Replicas
 from openmaas.relay.running import Running
-from openmaas.relay.upstream import Exchange, Pool
+from openmaas.relay.upstream.pool import Pool
 from openmaas.store.changes import Snapshot
 
 log = logging.getLogger(__name__)
@@ -48,15 +49,18 @@ class Journey:
     """All that a request meets on its way, put together by the house."""
 
     clock: Clock
+    entrances: Entrances
     keys: Keys
     catalog: Snapshot[Offers]
     prices: Snapshot[PriceBook]
-    seats: Seats
+    funds: Funds
+    limits: Limits
     purse: Purse
     journal: Journal
     replicas: Replicas
     pool: Pool
     repeats: Repeats
+    keeping: Keeping
     running: Running
     metrics: Metrics
 
@@ -64,128 +68,132 @@ class Journey:
         """One inference request. Raises what refuses it before anything has been sent."""
         caller = await self.recognise(request)
         caller.need("inference")
-        ask = Ask(PATHS[request.path], request.body)
-        price, context, output = self.offer(ask, caller)
-        wallet = wallet_id(caller.organisation_id, price.currency)
-        async with self.repeats.claim(request, answer, caller, request_id) as repeat:
-            if repeat.answered:
-                return
-            worst = price.worst(ask.prompt_tokens_max(context), output * ask.choices)
-            with (
-                self.seats.take(caller.organisation_id),
-                await self.purse.hold(wallet, worst) as hold,
-                await self.replicas.line(ask.model).take(caller.organisation_id) as replica,
-            ):
-                opened = self._opened(request_id, caller, ask, price, replica, hold)
-                flow = Flow(answer, ask, self.clock, served_name=replica.served_name, headers=_tag(request_id))
-                if repeat.wanted:
-                    flow.recorded, repeat.ran = bytearray(), True
-                await self._relay(answer, ask, replica, opened, price, hold, flow, output)
-                await repeat.keep(flow)
-                flow.finish()
+        answer.stays = bool(caller.job_id)
+        self.check_encoding(request)
+        entrance = self.entrances.paths[request.head.path]
+        ask = entrance.dialect.ask(entrance.kind, await request.whole())
+        await self.keeping.recall(ask, caller)
+        if HEADER not in request.head.headers:
+            await self._serve(caller, ask, entrance, answer, request_id, None)
+            return
+        async with self.repeats.claim(request, answer, caller, request_id) as once:
+            if not once.answered:
+                await self._serve(caller, ask, entrance, answer, request_id, once)
+
+    def check_encoding(self, request: Request) -> None:
+        """Raises ``EncodingUnknown`` for a body that is packed."""
+        if request.head.headers.get(b"content-encoding", b"identity") != b"identity":
+            raise EncodingUnknown(field="content-encoding")
 
     async def recognise(self, request: Request) -> Caller:
         """The caller behind the request's key. Raises ``NotRecognised``."""
-        headers = request.headers
-        return await self.keys.recognise(headers.get(b"authorization"), headers.get(b"x-api-key"))
+        get = request.head.headers.get
+        return await self.keys.recognise(get(b"authorization") or get(b"x-bigmodel-authorization"), get(b"x-api-key"))
 
-    def offer(self, ask: Ask, caller: Caller) -> tuple[Price, int, int]:
-        """Price, context and cap on the output of what is asked for. Raises ``ModelUnknown``, ``ModelNotAllowed``."""
-        model = self.catalog.value.models.get(ask.model)
+    def offer(self, ask: Ask, caller: Caller) -> tuple[int, int]:
+        """Context and cap on the output of what is asked for, by whatever name: from here on it has the model's own.
+        Raises ``ModelUnknown``, ``ModelNotAllowed``."""
+        model = self.catalog.value.find(ask.model)
         if model is None:
             raise ModelUnknown(f"there is no model {ask.model!r}", field="model")
-        if caller.models is not None and ask.model not in caller.models:
-            raise ModelNotAllowed(f"this key may not use {ask.model!r}", field="model")
-        price = self.prices.value.at(ask.model, self.clock.wall_ms())
-        if price is None:
-            raise ModelUnknown(f"{ask.model!r} has no price yet; `openmaas models price` sets one", field="model")
-        return price, model.context_tokens, ask.output_tokens_max(model.output_tokens_default, model.context_tokens)
+        if caller.models is not None and model.name not in caller.models:
+            raise ModelNotAllowed(f"this key may not use {model.name!r}", field="model")
+        ask.model = model.name
+        return model.context_tokens, ask.output_tokens_max(model.output_tokens_default, model.context_tokens)
 
     def refuse(self, answer: Answer, error: OpenmaasError, request_id: str) -> None:
-        """Tell the client no, if there is still a way to."""
+        """Tell the client no, in its own dialect, if there is still a way to."""
         self.metrics.refused(error.code)
-        status, headers, body = render(error)
         if answer.gone:
             return
+        head = answer.request.head
+        dialect, language = self.entrances.dialect_of(head.path, head.headers), language_of(head.headers)
+        in_events = isinstance(error, dialect.told_in_events) and head.headers.get(b"accept") == b"text/event-stream"
+        if in_events and not answer.started:
+            answer.start(200, EVENTS + dialect.tag(request_id), None)
         if answer.started:  # too late for a status: the stream says it, and ends
-            answer.end([b"data: " + body + b"\n\n"])
+            answer.end(answer.last_words(error) or dialect.broken(error, language, request_id))
         else:
-            answer.whole(status, b"content-type: application/json\r\n" + headers + _tag(request_id), body)
+            status, headers, body = dialect.refusal(error, language, request_id)
+            answer.whole(status, b"content-type: application/json\r\n" + headers + dialect.tag(request_id), body)
+
+    async def _serve(
+        self, caller: Caller, ask: Ask, entrance: Entrance, answer: Answer, request_id: str, once: Repeat | None
+    ) -> None:
+        """Steps 3 to 7."""
+        context, output = self.offer(ask, caller)
+        prompt_max, output_max, opened_ms = ask.prompt_tokens_max(context), output * ask.choices, self.clock.wall_ms()
+        who = caller.organisation_id, caller.project_id, caller.key_id
+        batch = caller.price_class == "batch"
+        use = Use(ask.model, entrance.way, *who, prompt_max, output_max, opened_ms, batch)
+        funding = await self.funds.of(caller.organisation_id)
+        tokens = min(ask.size_bytes // 4, context) + output_max
+        with (
+            await self.limits.admit(who, ask.model, tokens, funding.seats(use)) as seat,
+            await self.purse.hold(funding.sources(use, self.prices.value)) as hold,
+            await self.replicas.line(ask.model).take(caller.organisation_id, answer) as replica,
+        ):
+            opened = Opened(
+                request_id,
+                opened_ms,
+                caller.key_id,
+                caller.project_id,
+                caller.organisation_id,
+                ask.model,
+                replica.deployment_id,
+                tuple(hold.legs),
+                batch,
+                caller.job_id,
+            )
+            body = ask.forward(replica.served_name, output, replica.manner)
+            ticket, tag = Ticket(request_id, opened_ms, ask.model), entrance.dialect.tag(request_id)
+            flow = Flow(answer, ask, replica.served_name, context, self.clock, ticket, tag)
+            seat.usage = flow.usage
+            if seat.standings:
+                answer.extra += rate_headers(seat.standings)
+            if once is not None:
+                once.record(flow)
+            await self._relay(body, flow, replica, opened, hold, once)
+            await self.keeping.keep(ask, opened, flow)
+            flow.finish()
 
     async def _relay(
-        self,
-        answer: Answer,
-        ask: Ask,
-        replica: Replica,
-        opened: Opened,
-        price: Price,
-        hold: Hold,
-        flow: Flow,
-        output_tokens: int,
+        self, body: bytes, flow: Flow, replica: Replica, opened: Opened, hold: Hold, once: Repeat | None
     ) -> None:
         """Steps 6 and 7. Whatever the engine does, ``closed`` follows ``opened``. Raises what the engine raised."""
         promise = self.journal.open(opened)
-        usage, outcome = Usage(), "engine_failed"
+        self.running.flows[opened.request_id] = flow
         try:
             await self.journal.durable()
-            if answer.gone:
-                outcome = "client_closed"
-                return
-            exchange = await self._send(ask, replica, opened.request_id, output_tokens, flow)
-            flow.attach(exchange)
-            with self.running.watch(opened.request_id, flow):
+            if not flow.gone:
+                await self._send(body, flow, replica)
                 await flow.finished
-            flow.detach()
-            prompt_estimate = min(ask.size_bytes // 4, self.catalog.value.models[ask.model].context_tokens)
-            usage = flow.usage(prompt_estimate)
-            outcome = _outcome(answer, flow)
+                if once is not None and flow.error is None:
+                    await once.keep(flow)  # first: what is charged can be had again, whenever we die
         finally:
-            cost = price.charge(usage)
-            amount = min(cost, hold.nanos)
-            first_byte_ms = max(flow.first_byte_ms - opened.opened_ms, 0)
-            closed = Closed(opened, self.clock.wall_ms(), first_byte_ms, outcome, usage, amount, cost - amount)
+            del self.running.flows[opened.request_id]
+            flow.detach()
+            usage = flow.usage()
+            paid, excess = self.prices.value.bill(opened.legs, usage, opened.opened_ms, batch=opened.batch)
+            waited_ms = max(flow.first_byte_at_ms - opened.opened_ms, 0)
+            end = self.clock.wall_ms(), waited_ms, flow.outcome(), usage, paid, excess, flow.delivered_tokens(usage)
+            closed = Closed(opened, *end)
             self.journal.close(closed, promise)
-            hold.settle(amount)
+            hold.settle(paid)
+            flow.charged = any(paid)
             self.metrics.closed(closed)
         await self.journal.durable()
         if flow.error is not None:
             raise flow.error
 
-    async def _send(self, ask: Ask, replica: Replica, request_id: str, output: int, flow: Flow) -> Exchange:
-        parts = ask.forward(replica.served_name, output)
-        head = b"content-type: application/json\r\nx-request-id: %b\r\n" % request_id.encode()
-        path = _ENGINE_PATHS[ask.kind]
+    async def _send(self, body: bytes, flow: Flow, replica: Replica) -> None:
+        target = replica.place.prefix + _TARGETS[flow.kind]
         try:
-            return await self.pool.open(replica.place, "POST", path, head, parts, flow)
-        except OpenmaasError:
+            flow.attach(await self.pool.post(replica.place, target, _ENGINE_HEADERS + flow.headers, body, flow))
+        except OpenmaasError as error:
             replica.tell(ready=False)
-            raise
-
-    def _opened(self, request_id: str, caller: Caller, ask: Ask, price: Price, replica: Replica, hold: Hold) -> Opened:
-        return Opened(
-            request_id,
-            self.clock.wall_ms(),
-            caller.key_id,
-            caller.project_id,
-            caller.organisation_id,
-            ask.model,
-            replica.deployment_id,
-            price.version,
-            price.currency,
-            hold.nanos,
-        )
+            flow.lost(error)
 
 
-_ENGINE_PATHS = {kind: path.removeprefix("/v1") for path, kind in PATHS.items()}
-
-
-def _outcome(answer: Answer, flow: Flow) -> str:
-    if answer.gone:
-        return "client_closed"
-    if flow.error is None:
-        return "done"
-    return "engine_refused" if isinstance(flow.error, Refused) else "engine_failed"
-
-
-def _tag(request_id: str) -> bytes:
-    return b"x-request-id: %b\r\n" % request_id.encode()
+_TARGETS = {"chat": b"/chat/completions", "completions": b"/completions", "embeddings": b"/embeddings"}
+_ENGINE_HEADERS = b"content-type: application/json\r\n"

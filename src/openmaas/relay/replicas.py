@@ -9,25 +9,40 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from operator import attrgetter
 from types import TracebackType
 
 from openmaas.core.bounds import PROBE_INTERVAL_S, QUEUE_LENGTH_MAX, QUEUE_TIMEOUT_S
-from openmaas.core.errors import NoReplica, OpenmaasError, Overloaded
-from openmaas.relay.upstream import Place, Pool
+from openmaas.core.errors import ClientLeft, NoReplica, OpenmaasError, Overloaded
+from openmaas.dialects.dialect import PLAIN, Manner
+from openmaas.relay.door.message import Answer
+from openmaas.relay.upstream.place import Place
+from openmaas.relay.upstream.pool import Pool
 
 
 class Replica:
     """One engine: where it is, how many requests it has, whether it answers."""
 
-    __slots__ = ("_line", "busy", "deployment_id", "local", "place", "ready", "served_name", "slots")
+    __slots__ = ("_line", "asked", "busy", "deployment_id", "local", "manner", "place", "ready", "served_name", "slots")
 
-    def __init__(self, deployment_id: str, served_name: str, place: Place, slots: int, *, local: bool) -> None:
+    def __init__(
+        self,
+        deployment_id: str,
+        served_name: str,
+        place: Place,
+        slots: int,
+        *,
+        local: bool,
+        manner: Manner = PLAIN,
+    ) -> None:
         self.deployment_id = deployment_id
         self.served_name = served_name
         self.place = place
         self.slots = slots
+        self.manner = manner
         self.local = local
         self.busy = 0
+        self.asked = False  # for its health, and has not answered yet
         self.ready = not local  # an endpoint elsewhere is taken to be up until a request fails
         self._line: Line | None = None
 
@@ -42,7 +57,7 @@ class Replica:
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self.busy -= 1
-        if self._line is not None:
+        if self._line is not None and self._line.waiting:
             self._line.serve()
 
     def tell(self, *, ready: bool) -> None:
@@ -62,8 +77,9 @@ class Line:
         self.waiting = 0
         self._queues: OrderedDict[str, deque[asyncio.Future[Replica]]] = OrderedDict()
 
-    async def take(self, organisation_id: str) -> Replica:
-        """A seat at the least busy replica; leave it with ``with``. Raises ``NoReplica`` and ``Overloaded``."""
+    async def take(self, organisation_id: str, answer: Answer) -> Replica:
+        """A slot of the least busy replica; leave it with ``with``. Raises ``NoReplica`` and ``Overloaded``, and
+        ``ClientLeft`` when nobody waits for ``answer`` any more."""
         if not self.waiting:
             best = self._best()
             if best is not None:
@@ -71,9 +87,16 @@ class Line:
                 return best
         if not self.replicas:
             raise NoReplica(f"{self.model} has no deployment", retry_after_s=5)
-        if self.waiting >= QUEUE_LENGTH_MAX:
-            raise Overloaded(f"{self.waiting} requests wait for {self.model}", retry_after_s=5)
-        return await self._wait(organisation_id)
+        if (ahead := len(self._queues.get(organisation_id, ()))) >= QUEUE_LENGTH_MAX:
+            raise Overloaded(f"{ahead} requests of this organisation wait for {self.model}", retry_after_s=5)
+        return await self._wait(organisation_id, answer)
+
+    def nearest(self) -> Replica:
+        """The least busy replica that answers, for a question that takes no slot. Raises ``NoReplica``."""
+        ready = [replica for replica in self.replicas if replica.ready]
+        if not ready:
+            raise NoReplica(f"{self.model} has no replica that is ready", retry_after_s=5)
+        return min(ready, key=attrgetter("busy"))
 
     def serve(self) -> None:
         """Give free slots to those who wait, one organisation after the other."""
@@ -83,24 +106,40 @@ class Line:
             del self._queues[organisation_id]
             if queue:
                 self._queues[organisation_id] = queue  # to the end of the round
-            if not waiter.done():
+            if not waiter.done():  # or its client has just left
                 best.busy += 1
                 waiter.set_result(best)
 
-    async def _wait(self, organisation_id: str) -> Replica:
+    async def _wait(self, organisation_id: str, answer: Answer) -> Replica:
+        if answer.gone:
+            raise ClientLeft
         waiter: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(organisation_id, deque()).append(waiter)
         self.waiting += 1
+        self.serve()  # a slot may be free whose waiter has left
+        answer.on_gone = waiter.cancel
         try:
             await asyncio.wait([waiter], timeout=QUEUE_TIMEOUT_S)
         finally:
             self.waiting -= 1
+            answer.on_gone = None
+        if waiter.cancelled():
+            self._forget(organisation_id, waiter)
+            raise ClientLeft
         if not waiter.done():
-            waiter.cancel()
+            self._forget(organisation_id, waiter)
             ready = any(replica.ready for replica in self.replicas)
             refusal = Overloaded if ready else NoReplica
             raise refusal(f"{self.model} had no free slot in {QUEUE_TIMEOUT_S:.0f} s", retry_after_s=5)
         return waiter.result()
+
+    def _forget(self, organisation_id: str, waiter: asyncio.Future[Replica]) -> None:
+        """It waits no longer; ``serve`` may have passed it over already."""
+        queue = self._queues.get(organisation_id, ())
+        if waiter in queue:
+            self._queues[organisation_id].remove(waiter)
+            if not queue:
+                del self._queues[organisation_id]
 
     def _best(self) -> Replica | None:
         best: Replica | None = None
@@ -135,18 +174,23 @@ class Replicas:
             line.serve()
 
     async def probe(self) -> None:
-        """Ask local engines for their health until cancelled; others come back after one interval."""
-        while True:
-            found = [replica for line in self.lines.values() for replica in line.replicas]
-            await asyncio.gather(*[self._probe(replica) for replica in found])
-            await asyncio.sleep(PROBE_INTERVAL_S)
+        """Ask local engines for their health until cancelled; others come back after one interval. One that is slow to
+        answer is waited for alone."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for replica in [each for line in self.lines.values() for each in line.replicas if not each.asked]:
+                    if replica.local:
+                        replica.asked = True
+                        group.create_task(self._probe(replica))
+                    else:
+                        replica.tell(ready=True)
+                await asyncio.sleep(PROBE_INTERVAL_S)
 
     async def _probe(self, replica: Replica) -> None:
-        if not replica.local:
-            replica.tell(ready=True)
-            return
         try:
-            status, _, _ = await self._pool.fetch(replica.place, "GET", "/health", b"", b"")
+            status, _, _ = await self._pool.get(replica.place, b"/health")
         except OpenmaasError:
             status = 0
+        finally:
+            replica.asked = False
         replica.tell(ready=status == 200)

@@ -2,7 +2,8 @@
 
 A book function that changes something a relay remembers calls ``note`` in the same transaction. A ``Follower`` reads
 what is new and tells its listeners; when it could not read for longer than ``STALE_AFTER_S`` it is ``stale``, and the
-relay refuses rather than trust an old view.
+relay refuses rather than trust an old view. Numbers have no gaps, so that a follower notices when it lags behind what
+is kept (``CHANGES_KEPT``): then ``EVERYTHING`` may have changed.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from typing import Generic, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from openmaas.core.bounds import FOLLOW_INTERVAL_S, STALE_AFTER_S
+from openmaas.core.bounds import CHANGES_KEPT, FOLLOW_INTERVAL_S, STALE_AFTER_S
 from openmaas.core.clock import Clock
 from openmaas.core.errors import StoreFailed
-from openmaas.store.database import LAW, Database
+from openmaas.store.database import Database
+from openmaas.store.law import LAW
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+#: The subject of a change when nobody can say any more which one it was.
+EVERYTHING = ""
 #: One row: the number of the last change. Its lock puts changes in the order of their commits.
 counter = sa.Table(
     "change_counter",
@@ -41,7 +45,7 @@ changes = sa.Table(
 
 
 class Change(msgspec.Struct, frozen=True):
-    """Something a relay may remember has changed: ``kind`` is ``key``, ``catalog``, ``prices`` or ``recall``."""
+    """Something a relay may remember has changed; ``kind`` says what: a ``key``, the ``catalog``, ``limits`` …"""
 
     seq: int
     kind: str
@@ -67,6 +71,11 @@ def since(tx: sa.Connection, seq: int, limit: int = 1_000) -> list[Change]:
     """The changes after ``seq``, oldest first."""
     rows = tx.execute(sa.select(changes).where(changes.c.seq > seq).order_by(changes.c.seq).limit(limit))
     return [Change(row.seq, row.kind, row.subject) for row in rows]
+
+
+def forget(tx: sa.Connection) -> None:
+    """Keep the last ``CHANGES_KEPT`` changes."""
+    tx.execute(changes.delete().where(changes.c.seq <= latest(tx) - CHANGES_KEPT))
 
 
 class Snapshot(Generic[T]):
@@ -120,7 +129,7 @@ class Follower:
         return self._clock.mono_s() - self._fresh_s > STALE_AFTER_S
 
     def on(self, kind: str, listener: Callable[[str], None]) -> None:
-        """Call ``listener(subject)`` for each later change of ``kind``."""
+        """Call ``listener(subject)`` for each later change of ``kind``; ``EVERYTHING`` when some were missed."""
         self._listeners.setdefault(kind, []).append(listener)
 
     async def start(self) -> None:
@@ -133,6 +142,10 @@ class Follower:
         """Read once; returns how many changes there were. Freshness counts from *before* the read."""
         began = self._clock.mono_s()
         found = await self._database.read(since, self._seq)
+        if found and found[0].seq > self._seq + 1:
+            log.warning("%d changes are forgotten: all that is remembered is read again", found[0].seq - self._seq - 1)
+            for listener in [listener for listeners in self._listeners.values() for listener in listeners]:
+                listener(EVERYTHING)
         for change in found:
             for listener in self._listeners.get(change.kind, ()):
                 listener(change.subject)

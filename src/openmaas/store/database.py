@@ -1,14 +1,20 @@
 """The database: one place that knows how a transaction begins.
 
-SQLite in WAL mode now; the same SQLAlchemy Core statements run on PostgreSQL. A room hands in a *book function*, a pure
-function of one ``Connection``; it runs whole in one transaction, in a thread, and is retried by nobody: a failed
-transaction has changed nothing. Rooms define their tables on ``LAW``; the composition root names the rooms.
+SQLite (one host, one writer at a time) or PostgreSQL (many hosts), spoken to in the same SQLAlchemy Core statements. A
+room hands in a *book function*, a pure function of one ``Connection``; it runs whole in one transaction, in a thread.
+Writers see the database as if they ran one after the other: on SQLite they do, on PostgreSQL they are ``SERIALIZABLE``
+(https://www.postgresql.org/docs/current/transaction-iso.html) and one that met another begins again. That is safe
+because a book function does nothing but its statements.
+
+A commit whose answer was lost may have happened. Whoever must know makes the call repeatable, by a key of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,72 +22,71 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
+from openmaas.core.bounds import (
+    BUSY_TIMEOUT_S,
+    DATABASE_THREADS,
+    TRANSACTION_PAUSE_S_MAX,
+    TRANSACTION_TRIES_MAX,
+)
 from openmaas.core.errors import SettingInvalid, StoreFailed
+from openmaas.store.migrations import migrate
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Every table of every room.
-LAW = sa.MetaData()
-#: Raised with each change of a table; a database of another version refuses to open.
-SCHEMA_VERSION = 1
-#: Seconds a writer waits for another one; each transaction here takes milliseconds.
-BUSY_TIMEOUT_S = 10.0
-THREADS = 4
-
-schema_versions = sa.Table("schema_versions", LAW, sa.Column("version", sa.Integer, primary_key=True))
-
-
-def append_only(table: sa.Table) -> None:
-    """Make the database itself refuse to change or delete a row of ``table``."""
-    for verb in ("UPDATE", "DELETE"):
-        ddl = sa.DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
-            f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
-            f"BEGIN SELECT RAISE(ABORT, '{table.name} is append-only'); END"
-        )
-        event.listen(table, "after_create", ddl.execute_if(dialect="sqlite"))
+#: SQLSTATEs after which the same transaction may succeed: it met another one, or the same key was just written.
+_MET_ANOTHER = frozenset({"40001", "40P01"})
+_KEY_TAKEN = "23505"
 
 
 class Database:
     """One database. ``run`` and ``read`` are for async faces, ``call`` and ``look`` the same in the calling thread."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S})
-        event.listen(self.engine, "connect", _on_connect)
-        event.listen(self.engine, "begin", _on_begin)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+    def __init__(self, address: str | Path) -> None:
+        """``address`` is the path of an SQLite file or a URL such as ``postgresql://user:password@host/name``.
+
+        Raises ``SettingInvalid`` for an address that nobody can serve.
+        """
+        self.engine = _engine(address)
+        postgresql = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._snapshot = postgresql if self.engine.dialect.name == "postgresql" else {"snapshot": True}
+        self._threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="database")
 
     def prepare(self) -> None:
-        """Create what is missing. Raises ``SettingInvalid`` for a database of another version."""
+        """Create what is missing and bring an older schema up to date.
 
-        def create(tx: sa.Connection) -> None:
-            LAW.create_all(tx)
-            found = tx.execute(sa.select(schema_versions.c.version)).scalar()
-            if found is None:
-                tx.execute(schema_versions.insert().values(version=SCHEMA_VERSION))
-            elif found != SCHEMA_VERSION:
-                raise SettingInvalid(f"{self.path} has schema version {found}, this program needs {SCHEMA_VERSION}")
-
-        self.call(create)
+        Raises ``SettingInvalid`` for a schema that is newer than this program, ``StoreFailed`` when the database does
+        not answer.
+        """
+        try:
+            migrate(self.engine)
+        except SQLAlchemyError as error:
+            raise StoreFailed(str(error.__cause__ or error)) from error
 
     def call(self, book: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``book`` in one writing transaction. Raises ``StoreFailed`` when the database does not answer."""
-        try:
-            with self.engine.begin() as tx:
-                return book(tx, *args, **kwargs)
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            raise StoreFailed(str(error.__cause__ or error)) from error
+        key_taken = False
+        for number in range(1, TRANSACTION_TRIES_MAX + 1):
+            try:
+                with self.engine.begin() as tx:
+                    return book(tx, *args, **kwargs)
+            except SQLAlchemyError as error:
+                state = getattr(error.__cause__, "sqlstate", None)
+                again = state in _MET_ANOTHER or (state == _KEY_TAKEN and not key_taken)
+                key_taken = key_taken or state == _KEY_TAKEN
+                if not again or number == TRANSACTION_TRIES_MAX:
+                    if isinstance(error, IntegrityError):
+                        raise
+                    raise StoreFailed(str(error.__cause__ or error)) from error
+            time.sleep(random.uniform(0, min(0.001 * 2**number, TRANSACTION_PAUSE_S_MAX)))  # noqa: S311 - so that two part
+        raise AssertionError("the last try returns or raises")
 
     def look(self, book: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``book`` on one consistent snapshot; it writes nothing."""
         try:
-            with self.engine.connect().execution_options(snapshot=True) as tx, tx.begin():
+            with self.engine.connect().execution_options(**self._snapshot) as tx, tx.begin():
                 return book(tx, *args, **kwargs)
         except SQLAlchemyError as error:
             raise StoreFailed(str(error.__cause__ or error)) from error
@@ -102,11 +107,38 @@ class Database:
 
 
 def upsert(tx: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    """Insert ``rows``, or add their numbers to the rows that have the same primary key."""
-    dialect: Any = postgresql if tx.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
-    sums = {column.name: column + statement.excluded[column.name] for column in table.columns if not column.primary_key}
-    tx.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=sums), rows)
+    """Insert ``rows``, or add their numbers to the rows that have the same primary key.
+
+    As text, which SQLite and PostgreSQL read alike; SQLAlchemy has a construct for each dialect, and importing the
+    second one costs every program at its start.
+    """
+    names, same = [column.name for column in table.columns], [column.name for column in table.primary_key]
+    values = ", ".join(f":{name}" for name in names)
+    sums = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in names if name not in same)
+    statement = (
+        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) "  # noqa: S608 - names are our own law
+        f"ON CONFLICT ({', '.join(same)}) DO UPDATE SET {sums}"
+    )
+    tx.execute(sa.text(statement), rows)
+
+
+def _engine(address: str | Path) -> sa.Engine:
+    text = f"sqlite:///{address}" if isinstance(address, Path) else address
+    if text.startswith("sqlite:///"):
+        engine = sa.create_engine(text, connect_args={"timeout": BUSY_TIMEOUT_S})
+        event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "begin", _on_begin)
+        return engine
+    scheme, _, rest = text.partition("://")
+    if scheme not in ("postgresql", "postgres"):
+        raise SettingInvalid("database_url must begin with postgresql:// or sqlite:///", field="database_url")
+    try:
+        return sa.create_engine(f"postgresql+psycopg://{rest}", isolation_level="SERIALIZABLE", pool_pre_ping=True)
+    except ModuleNotFoundError:
+        said = "database_url names PostgreSQL, whose driver is not installed; run: make setup-postgres"
+        raise SettingInvalid(said, field="database_url") from None
+    except (ArgumentError, ValueError) as error:
+        raise SettingInvalid(f"database_url cannot be read: {error}", field="database_url") from None
 
 
 def _on_connect(raw: sqlite3.Connection, _record: Any) -> None:

@@ -8,12 +8,14 @@ is taken out again when the caller did not ask for it. ``"usage"`` with its quot
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import msgspec
 
 from openmaas.core.bounds import EVENT_BYTES_MAX
-from openmaas.core.errors import EngineFailed
+from openmaas.core.errors import EngineFailed, OpenmaasError
 from openmaas.core.usage import Usage, WireUsage
+from openmaas.dialects.dialect import shown
 
 _DONE = b"data: [DONE]"
 
@@ -26,10 +28,9 @@ class _Event(msgspec.Struct, gc=False):
 _event = msgspec.json.Decoder(_Event)
 
 
-def renamer(served_name: str, name: str) -> tuple[re.Pattern[bytes], bytes] | None:
-    """How to give back the model's public name; None when the engine uses it too."""
-    if served_name == name:
-        return None
+@lru_cache
+def renamer(served_name: str, name: str) -> tuple[re.Pattern[bytes], bytes]:
+    """How to give back the model's public name."""
     encode = msgspec.json.encode
     return re.compile(rb'"model"\s*:\s*' + re.escape(encode(served_name))), b'"model":' + encode(name)
 
@@ -37,7 +38,7 @@ def renamer(served_name: str, name: str) -> tuple[re.Pattern[bytes], bytes] | No
 class Stream:
     """One answer as server-sent events. ``feed`` returns what the caller may see now."""
 
-    __slots__ = ("_carry", "_hide_usage", "_rename", "ended", "events", "usage")
+    __slots__ = ("_carry", "_hide_usage", "_rename", "delivering", "ended", "events", "usage")
 
     def __init__(self, *, hide_usage: bool, rename: tuple[re.Pattern[bytes], bytes] | None) -> None:
         self._carry = b""
@@ -45,37 +46,48 @@ class Stream:
         self._rename = rename
         self.usage: Usage | None = None
         self.events = 0
+        self.delivering = True  # until the client is gone
         self.ended = False  # [DONE] was seen: what ``feed`` returned is the end of the answer
 
-    def feed(self, parts: list[bytes]) -> bytes:
+    def feed(self, block: bytes) -> bytes:
         """The next bytes of the engine, whole events of them passed on. Raises ``EngineFailed`` for a giant event."""
-        block = parts[0] if len(parts) == 1 else b"".join(parts)
         if self._carry:
             block = self._carry + block
             self._carry = b""
+        if b"\r" in block:  # the other way to end a line; inside JSON it is escaped
+            block = block.replace(b"\r\n", b"\n")
         if not block.endswith(b"\n\n"):
             cut = block.rfind(b"\n\n") + 2 if b"\n\n" in block else 0
             self._carry = block[cut:]
             if len(self._carry) > EVENT_BYTES_MAX:
                 raise EngineFailed("an event was too long")
             block = block[:cut]
-        self.events += block.count(b"\n\n")
-        if b'"usage"' in block:
-            block = self._take_usage(block)
-        if _DONE in block:
-            self.ended = True
-        if self._rename is not None:
-            block = self._rename[0].sub(lambda _: self._rename[1], block)  # type: ignore[index]
-        return block
+        if self.delivering:
+            self.events += block.count(b"\n\n")
+        return self._look(block)
 
     def finish(self) -> bytes:
-        """What is left of an answer that did not end with a whole event."""
+        """What is left of an answer whose last event lacks its blank line."""
         rest, self._carry = self._carry, b""
-        return rest
+        self.events += self.delivering and bool(rest)
+        return self._look(rest)
 
     def delivered(self) -> Usage:
         """An estimate when the engine never told: one token an event, the first (the role) not counted."""
         return Usage(completion_tokens=max(self.events - 1, 0), estimated=True)
+
+    def broken(self, _error: OpenmaasError) -> None:
+        """See ``Reading``."""
+
+    def _look(self, block: bytes) -> bytes:
+        if b'"usage"' in block:
+            block = self._take_usage(block)
+        if _DONE in block:
+            self.ended = True
+            self.events -= self.delivering  # it is no token
+        if self._rename is not None:
+            block = self._rename[0].sub(lambda _: self._rename[1], block)  # type: ignore[index]
+        return block
 
     def _take_usage(self, block: bytes) -> bytes:
         kept = []
@@ -87,28 +99,40 @@ class Stream:
                     found = _Event()
                 if found.usage is not None:
                     self.usage = found.usage.usage()
+                    self.events -= self.delivering and not found.choices  # it is no token either
                     if self._hide_usage and not found.choices:
                         continue
             kept.append(event)
         return b"\n\n".join(kept)
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class _Whole(msgspec.Struct, gc=False):
     usage: WireUsage | None = None
+    error: msgspec.Raw = _NULL
 
 
 _whole = msgspec.json.Decoder(_Whole)
 
 
-def whole_usage(body: bytes) -> Usage | None:
-    """The usage of an answer that is not a stream; None when it has none."""
+def whole_usage(body: bytes, status: int) -> Usage | None:
+    """The usage of an answer that is not a stream; None when it has none. An error used none; one that comes with a
+    status of success raises ``EngineFailed``."""
     try:
-        found = _whole.decode(body).usage
+        found = _whole.decode(body)
     except msgspec.MsgspecError:
         return None
-    return None if found is None else found.usage()
+    if found.usage is not None:
+        return found.usage.usage()
+    if found.error == _NULL:
+        return None
+    if status < 300:
+        raise EngineFailed(f"its answer was an error, {shown(found.error)}")
+    return Usage()
 
 
-def renamed(body: bytes, rename: tuple[re.Pattern[bytes], bytes] | None) -> bytes:
+def renamed(body: bytes, rename: tuple[re.Pattern[bytes], bytes]) -> bytes:
     """``body`` with the public model name, replaced once, at the top."""
-    return body if rename is None else rename[0].sub(lambda _: rename[1], body, count=1)
+    return rename[0].sub(lambda _: rename[1], body, count=1)

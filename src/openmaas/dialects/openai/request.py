@@ -1,29 +1,33 @@
 """Reads an OpenAI request without taking it apart.
 
 The body is cut into its top-level members; each value stays the caller's own bytes. To forward it, a few members are
-replaced and the pieces written one after the other: nothing is serialised again, a prompt is never copied. Cutting
+replaced and all put together again, values as they are: a prompt is copied once and never serialised. Cutting
 also settles a name that stands twice: the last one counts, for us and for the engine alike.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from openmaas.core.bounds import CHOICES_MAX, TEMPLATE_TOKENS, TEXT_BYTES_MAX
 from openmaas.core.errors import BodyInvalid, FieldInvalid
+from openmaas.dialects.asked import Asked
+from openmaas.dialects.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, Manner, Reading, Ticket
+from openmaas.dialects.engine.heed import heeds
+from openmaas.dialects.openai.answer import Stream, renamed, renamer
+from openmaas.dialects.openai.chat import NOT_FORWARDED, conversation
+from openmaas.dialects.openai.chat_answer import ChatVoice
 
-PATHS = {
-    "/v1/chat/completions": "chat",
-    "/v1/completions": "completions",
-    "/v1/embeddings": "embeddings",
-}
-#: Members of single engines that would lift the cap on what is generated.
-_NOT_FORWARDED = ("n_predict", "max_new_tokens", "return_progress", "timings_per_token")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text = msgspec.json.Decoder(str)
+_flag = msgspec.json.Decoder(bool | None)
+_number = msgspec.json.Decoder(int | None)
+_prompts = msgspec.json.Decoder(list[str | int | list[int]])
+_encode = msgspec.json.Encoder().encode
 _FORCED_USAGE = msgspec.Raw(b'{"include_usage":true}')
-_key = msgspec.json.Encoder().encode
 
 
 class StreamOptions(msgspec.Struct):
@@ -32,25 +36,46 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
+_options = msgspec.json.Decoder(StreamOptions | None)
+
+
+@lru_cache
+def _quoted(text: str) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(text))
+
+
 class Ask:
     """What a request asks for, as far as metering and routing must know."""
 
-    __slots__ = ("choices", "include_usage", "kind", "members", "model", "output_tokens", "size_bytes", "stream")
+    memory = None  # answers of this wire are not kept
+    __slots__ = (
+        "_asked",
+        "choices",
+        "include_usage",
+        "kind",
+        "members",
+        "model",
+        "output_tokens",
+        "size_bytes",
+        "stream",
+    )
 
-    def __init__(self, kind: str, body: bytes) -> None:
+    def __init__(self, kind: str, body: bytes | bytearray) -> None:
         try:
             members = _members.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BodyInvalid(str(error)) from None
+        except RecursionError:
+            raise BodyInvalid("it is nested too deep") from None
+        self._asked: Asked | None = None  # when bytes cannot pass
         self.kind = kind
         self.members = members
         self.size_bytes = len(body)
-        self.model: str = _take(members, "model", str, "")
+        self.model: str = _take(members, "model", _text, "")
         if not self.model or len(self.model) > TEXT_BYTES_MAX:
             raise FieldInvalid("model is required and names one of GET /v1/models", field="model")
-        self.stream: bool = kind != "embeddings" and bool(_take(members, "stream", bool | None, None))
-        options: StreamOptions | None = _take(members, "stream_options", StreamOptions | None, None)
-        self.include_usage = bool(options and options.include_usage)
+        self.stream = "stream" in members and kind != "embeddings" and bool(_take(members, "stream", _flag, None))
+        self.include_usage = "stream_options" in members and _include_usage(members)
         self.choices = 1 if kind == "embeddings" else _choices(kind, members)
         self.output_tokens = None if kind == "embeddings" else _output_tokens(members)
 
@@ -63,45 +88,84 @@ class Ask:
         """Per choice: what was asked or ``default``, never more than the context; an embedding generates nothing."""
         return 0 if self.kind == "embeddings" else min(self.output_tokens or default, context_tokens)
 
-    def forward(self, served_name: str, output_tokens: int) -> list[bytes | msgspec.Raw]:
-        """The body for the engine, in pieces: its own model name, the cap, and usage always on."""
+    def forward(self, served_name: str, output_tokens: int, manner: Manner) -> bytes:
+        """The body for the engine: its own model name, usage always on, and the cap by the engine's names for it,
+        whatever name the caller gave it: an engine that does not know the name would generate more than was set
+        aside."""
         members = self.members
-        for name in _NOT_FORWARDED:
-            members.pop(name, None)
-        members["model"] = msgspec.Raw(_key(served_name))
+        if "tools" in members and (manner.calls or not manner.forces):
+            self._asked = self._by_values(manner)
+            if self._asked is not None:
+                return self._asked.forward(served_name, output_tokens, manner)
+        if not NOT_FORWARDED.isdisjoint(members):
+            for name in NOT_FORWARDED:
+                members.pop(name, None)
+        members["model"] = _quoted(served_name)
         if self.stream:
             members["stream_options"] = _FORCED_USAGE
         if self.kind != "embeddings":
-            members.pop("max_tokens", None)
-            cap = "max_completion_tokens" if "max_completion_tokens" in members else "max_tokens"
-            members[cap] = msgspec.Raw(b"%d" % output_tokens)
-        pieces: list[bytes | msgspec.Raw] = []
-        before = b"{"
-        for name, value in members.items():
-            pieces.append(before + _key(name) + b":")
-            pieces.append(value)
-            before = b","
-        pieces.append(b"}")
-        return pieces
+            members.pop(MAX_COMPLETION_TOKENS, None)
+            members.pop(MAX_TOKENS, None)
+            for name in manner.caps if self.kind == "chat" else (MAX_TOKENS,):
+                members[name] = msgspec.Raw(b"%d" % output_tokens)
+        return _encode(members)
+
+    def reading(self, served_name: str, ticket: Ticket) -> Reading:
+        """A streamed answer passes as it is, but for the model's name and a usage that was not asked for."""
+        if self._asked is not None:
+            return self._asked.reading(served_name, ticket)
+        rename = renamer(served_name, self.model) if served_name != self.model else None
+        return Stream(hide_usage=not self.include_usage, rename=rename)
+
+    def whole(self, body: bytes, served_name: str, ticket: Ticket) -> bytes:
+        """A whole answer passes as it is, but for the model's name."""
+        if self._asked is not None:
+            return self._asked.whole(body, served_name, ticket)
+        return body if served_name == self.model else renamed(body, renamer(served_name, self.model))
+
+    def _by_values(self, manner: Manner) -> Asked | None:
+        """The same question by way of values, when the engine needs help with its calls."""
+        asked = conversation(self.members)
+        if heeds(asked, manner):
+            return None
+        voice = ChatVoice(usage="extra" if self.include_usage else "none")
+        return Asked(asked, self.size_bytes, voice)
 
 
-def _take(members: dict[str, msgspec.Raw], name: str, kind: Any, default: Any) -> Any:
+def _take(members: dict[str, msgspec.Raw], name: str, decoder: msgspec.json.Decoder[Any], default: Any) -> Any:
     raw = members.get(name)
     if raw is None:
         return default
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise FieldInvalid(f"{name}: {error}", field=name) from None
 
 
+def _number_of(members: dict[str, msgspec.Raw], name: str) -> int | None:
+    number: int | None = _take(members, name, _number, None)
+    return number
+
+
+def _include_usage(members: dict[str, msgspec.Raw]) -> bool:
+    options: StreamOptions | None = _take(members, "stream_options", _options, None)
+    return bool(options and options.include_usage)
+
+
+def _least_one(members: dict[str, msgspec.Raw], name: str) -> int:
+    number = _number_of(members, name) if name in members else None
+    if number is not None and number < 1:
+        raise FieldInvalid(f"{name} must be at least 1", field=name)
+    return number or 1
+
+
 def _choices(kind: str, members: dict[str, msgspec.Raw]) -> int:
-    count: int = _take(members, "n", int | None, None) or 1
+    count = _least_one(members, "n")
     if kind == "completions":
-        count = max(count, _take(members, "best_of", int | None, None) or 1)
+        count = max(count, _least_one(members, "best_of"))
         prompt = members.get("prompt")
         if prompt is not None and memoryview(prompt)[0] == ord("["):
-            items = _take(members, "prompt", list[str | int | list[int]], [])
+            items = _take(members, "prompt", _prompts, [])
             if items and not isinstance(items[0], int):
                 count *= len(items)
     if not 1 <= count <= CHOICES_MAX:
@@ -110,8 +174,8 @@ def _choices(kind: str, members: dict[str, msgspec.Raw]) -> int:
 
 
 def _output_tokens(members: dict[str, msgspec.Raw]) -> int | None:
-    for name in ("max_completion_tokens", "max_tokens"):
-        asked: int | None = _take(members, name, int | None, None)
+    for name in (MAX_COMPLETION_TOKENS, MAX_TOKENS):
+        asked = _number_of(members, name) if name in members else None
         if asked is not None:
             if asked < 1:
                 raise FieldInvalid(f"{name} must be at least 1", field=name)

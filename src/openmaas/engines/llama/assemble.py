@@ -7,6 +7,36 @@ from typing import Any
 import msgspec
 
 
+class LegacyLogprobs:
+    """Log probabilities as ``/v1/completions`` spells them: llama.cpp gives those of chats there, too.
+
+    https://platform.openai.com/docs/api-reference/completions/object
+    """
+
+    def __init__(self) -> None:
+        self._offsets: dict[int, int] = {}
+
+    def rewrite(self, choices: bytes) -> bytes:
+        """The ``choices`` of an event, rewritten."""
+        found = msgspec.json.decode(choices)
+        for choice in found:
+            tokens = (choice.get("logprobs") or {}).get("content")
+            if tokens is not None:
+                choice["logprobs"] = self._spell(choice["index"], tokens)
+        return msgspec.json.encode(found)
+
+    def _spell(self, index: int, tokens: list[dict[str, Any]]) -> dict[str, list[Any]]:
+        spelt: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+        for token in tokens:
+            offset = self._offsets.get(index, 0)
+            self._offsets[index] = offset + len(token["token"])
+            spelt["tokens"].append(token["token"])
+            spelt["token_logprobs"].append(token["logprob"])
+            spelt["top_logprobs"].append({top["token"]: top["logprob"] for top in token["top_logprobs"]})
+            spelt["text_offset"].append(offset)
+        return spelt
+
+
 class Whole:
     """The choices of an answer, filled event by event."""
 
@@ -58,7 +88,7 @@ class Whole:
         logprobs = made["logprobs"] or None
         if not self._chat:
             return {"index": index, "text": made["text"], "logprobs": logprobs, "finish_reason": made.get("finish")}
-        message: dict[str, Any] = {"role": "assistant", "content": made["text"]}
+        message: dict[str, Any] = {"role": "assistant", "content": made["text"], "refusal": None}
         if made["reasoning"]:
             message["reasoning_content"] = made["reasoning"]
         tool_calls = [call] if call else list(made["calls"].values())
@@ -68,10 +98,7 @@ class Whole:
             finish = "tool_calls"
             if call or not made["text"]:
                 message["content"] = None
-        choice = {"index": index, "message": message, "finish_reason": finish}
-        if logprobs:
-            choice["logprobs"] = logprobs
-        return choice
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
 
     def _add_call(self, calls: dict[int, dict[str, Any]], delta: dict[str, Any]) -> None:
         made = calls.setdefault(

@@ -14,29 +14,33 @@ from typing import Any
 import msgspec
 import xllamacpp
 
-from openmaas.core.errors import BodyInvalid, EngineFailed, FieldInvalid
+from openmaas.core.errors import EngineFailed, FieldInvalid, OpenmaasError
 from openmaas.engines.answer import Answer, attend
+from openmaas.engines.body import decode
+from openmaas.engines.llama.ask import check
+from openmaas.engines.llama.count import Counting
 from openmaas.engines.llama.run import Run
 from openmaas.engines.llama.tools import ForcedTool, forced_tool
 from openmaas.engines.meter import Meter
-from openmaas.engines.spec import EngineSpec, refuse_unknown_options
+from openmaas.engines.server import TOKENIZE
+from openmaas.engines.spec import EngineSpec, check_options
 from openmaas.engines.wire import Exchange
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ALWAYS = {
     "stream": msgspec.Raw(b"true"),
-    "stream_options": msgspec.Raw(b'{"include_usage":true}'),
+    # With usage, a choice's last timings would hang on the usage event, which does not say whose they are.
+    "stream_options": msgspec.Raw(b'{"include_usage":false}'),
     "timings_per_token": msgspec.Raw(b"true"),
     "return_progress": msgspec.Raw(b"true"),
 }
-OPTIONS = frozenset({"threads", "embedding", "pooling", "batch"})
 
 
 class Llama:
     """The engine of kind ``llama``."""
 
     def __init__(self, spec: EngineSpec, meter: Meter) -> None:
-        refuse_unknown_options(spec, OPTIONS)
+        check_options("llama", spec.options)
         self.model = spec.model
         self.ready = False
         self.inner = spec.socket.removesuffix(".sock") + ".llama.sock"  # llama.cpp wants this ending
@@ -54,20 +58,26 @@ class Llama:
 
     def post(self, exchange: Exchange) -> None:
         """Answer one request."""
+        if exchange.path == TOKENIZE:
+            self._tokenize(exchange)
+            return
         attend(exchange, self._meter, self.model, self._work)
 
     def _load(self) -> Any:
         spec, params = self._spec, xllamacpp.CommonParams()
         Path(self.inner).unlink(missing_ok=True)
         params.model.path = spec.weights
+        params.chat_template = spec.template  # empty: the file's own
         params.hostnames = [self.inner]
         params.port = 0
         params.n_parallel = spec.slots
         params.n_ctx = spec.context * spec.slots
         params.model_alias = {spec.model}
         params.warmup = False
+        params.fit_params = False  # we say what fits; a trial load to find out costs a second start 0.2 s
         params.verbosity = 1  # errors only
-        params.n_batch = params.n_ubatch = int(spec.options.get("batch", 256))  # a cancelled prefill stops within one
+        # A cancelled prefill ends the batch it is in, and at times has begun the next: 256 tokens at most.
+        params.n_batch = params.n_ubatch = int(spec.options.get("batch", 128))
         params.cpuparams.n_threads = int(spec.options.get("threads", os.cpu_count() or 1))
         if spec.options.get("embedding"):
             params.embedding = True
@@ -77,11 +87,12 @@ class Llama:
             raise EngineFailed(f"llama.cpp cannot load {spec.weights}: {error}") from None
 
     def _work(self, answer: Answer, exchange: Exchange) -> None:
-        try:
-            members = _members.decode(exchange.body)
-        except msgspec.DecodeError as error:
-            raise BodyInvalid(str(error)) from None
+        members = decode(_members, exchange.body)
         embeddings = exchange.path == "/v1/embeddings"
+        if embeddings != bool(self._spec.options.get("embedding")):
+            task = "makes embeddings and does not generate" if not embeddings else "generates and makes no embeddings"
+            raise FieldInvalid(f"the model {self.model} {task}", field="model")
+        check(exchange.path, exchange.body)
         choices = _number(members, "n") or 1
         if choices > self._spec.slots:
             raise FieldInvalid(f"n may be up to {self._spec.slots} on this model", field="n")
@@ -89,10 +100,12 @@ class Llama:
         options = _plain(members, "stream_options")
         usage = isinstance(options, dict) and bool(options.get("include_usage"))
         forced: ForcedTool | None = None
-        tools = _plain(members, "tools") if "tools" in members else None
+        _forbid(members)
+        tools = _plain(members, "tools")
         if not embeddings:
             forced = forced_tool(members, tools)
             members.update(_ALWAYS)
+        prompt = _plain(members, "prompt") or ""
         body = msgspec.json.encode(members)
         run = Run(
             answer,
@@ -101,11 +114,31 @@ class Llama:
             body,
             stream=stream,
             usage=usage,
-            many=isinstance(_plain(members, "prompt"), list),
+            many=exchange.path == "/v1/completions" and isinstance(prompt, list) and not isinstance(prompt[0], int),
             forced=forced,
             tools=tools,
         )
         run.begin()
+
+    def _tokenize(self, exchange: Exchange) -> None:
+        """Count a prompt, mended as it would be for an answer."""
+        try:
+            members = decode(_members, exchange.body)
+            check("/v1/chat/completions" if "messages" in members else "/v1/completions", exchange.body)
+            _forbid(members)
+            if "messages" in members:
+                forced_tool(members, _plain(members, "tools"))
+        except OpenmaasError as error:
+            exchange.refuse(error)
+            return
+        Counting(exchange, self.inner, self._spec.context, members)
+
+
+def _forbid(members: dict[str, msgspec.Raw]) -> None:
+    """Without the tools when no call is wanted: a small model calls what it sees, whatever it was told."""
+    if _plain(members, "tool_choice") == "none":
+        members.pop("tools", None)
+        members.pop("tool_choice")
 
 
 def _plain(members: dict[str, msgspec.Raw], name: str) -> Any:

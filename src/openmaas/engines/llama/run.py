@@ -9,7 +9,7 @@ import msgspec
 
 from openmaas.core.errors import ContextExceeded, EngineFailed, EngineRefused, OpenmaasError
 from openmaas.engines.answer import Answer
-from openmaas.engines.llama.assemble import Whole
+from openmaas.engines.llama.assemble import LegacyLogprobs, Whole
 from openmaas.engines.llama.inner import Inner
 from openmaas.engines.llama.tools import OPENINGS, ForcedTool, find_call
 from openmaas.engines.wire import Exchange
@@ -76,6 +76,7 @@ class Run:
         names = tuple(tool["function"]["name"] for tool in tools or () if "function" in tool)
         self._names = forced.names if forced else names
         self._whole = Whole(chat=exchange.path == "/v1/chat/completions")
+        self._legacy = LegacyLogprobs() if exchange.path == "/v1/completions" else None
         self._held: list[bytes] = []
         self._holding = bool(self._names)  # until it is known that the answer is no call
         self._carry = b""
@@ -130,7 +131,7 @@ class Run:
         if not whole:
             self._answer.failed(EngineFailed("llama.cpp broke off"))
         elif status != 200:
-            self._answer.failed(_refusal(status, self._carry))
+            self._answer.failed(refusal(status, self._carry))
         elif self._embeddings:
             self._answer.prompt = msgspec.json.decode(self._carry, type=_Embeddings).usage.prompt_tokens
             members = _members.decode(self._carry)
@@ -164,6 +165,8 @@ class Run:
         members = _members.decode(raw)
         for name in _OURS:
             members.pop(name, None)
+        if self._legacy is not None and b'"logprobs":{' in raw:
+            members["choices"] = msgspec.Raw(self._legacy.rewrite(members["choices"]))
         if self._head is None:
             self._head = msgspec.json.encode({k: v for k, v in members.items() if k != "choices"})
         clean = msgspec.json.encode(members)
@@ -225,12 +228,14 @@ class Run:
         return found
 
 
-def _refusal(status: int, body: bytes) -> OpenmaasError:
+def refusal(status: int, body: bytes) -> OpenmaasError:
+    """What an error of llama.cpp is in our words."""
     try:
         told = msgspec.json.decode(body)["error"]
         message, kind = str(told.get("message", "")), told.get("type")
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         message, kind = body[:200].decode("utf-8", "replace"), ""
     if kind == "exceed_context_size_error":
-        return ContextExceeded(message, field="messages")
+        found = ContextExceeded(message, field="messages")
+        return found.counted(int(told.get("n_prompt_tokens", 0)), int(told.get("n_ctx", 0)))
     return EngineRefused(message) if 400 <= status < 500 or status == 501 else EngineFailed(message)

@@ -6,6 +6,7 @@ answer that is a call in all but form (bare JSON, a fenced block, ``<tool_call>`
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -16,6 +17,7 @@ from openmaas.core.errors import FieldInvalid
 _FENCE = re.compile(r"\A\s*(?:```(?:json|xml)?\s*|<tool_call>\s*)?(\{.*\})\s*(?:```|</tool_call>)?\s*\Z", re.DOTALL)
 #: How an answer begins that may be a call: it is held back until that is known.
 OPENINGS = ("{", "```", "<tool_call>")
+_members = msgspec.json.Decoder(dict[str, Any])
 
 
 class ForcedTool(msgspec.Struct, frozen=True):
@@ -63,14 +65,27 @@ def forced_tool(members: dict[str, msgspec.Raw], tools: Any) -> ForcedTool | Non
     return ForcedTool(tuple(function["name"] for function in functions))
 
 
+def _object(text: str) -> dict[str, Any] | None:
+    """The JSON object that ``text`` is, also in doubled braces, as a template may have shown it.
+
+    Their ends need not agree: ``{{"name": "f", "arguments": {}}}}`` is said as well.
+    """
+    try:
+        if not text.startswith("{{"):
+            return _members.decode(text)
+        found, end = json.JSONDecoder().raw_decode(text, 1)
+    except (ValueError, RecursionError):  # of which msgspec's errors are kinds
+        return None
+    return found if isinstance(found, dict) and not text[end:].strip("} \n") else None
+
+
 def find_call(text: str, names: tuple[str, ...], request_id: str, index: int) -> dict[str, Any] | None:
     """The tool call that ``text`` is, or None when it is none of ``names``."""
     found = _FENCE.match(text)
     if found is None:
         return None
-    try:
-        call = msgspec.json.decode(found.group(1))
-    except msgspec.DecodeError:
+    call = _object(found.group(1))
+    if call is None:
         return None
     arguments = call.get("arguments", call.get("parameters"))
     if call.get("name") not in names or not isinstance(arguments, dict):

@@ -1,0 +1,85 @@
+"""``openmaas serve``: prepare the folder, start the house, say where it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from typing import Any
+
+import click
+
+from openmaas.catalog.book import find_model
+from openmaas.cli.say import AS_JSON, Progress, plainly, show
+from openmaas.core.clock import Clock
+from openmaas.core.version import VERSION
+from openmaas.house.first_start import First, first_start, offer_model, open_house
+from openmaas.house.layout import Layout
+from openmaas.house.orders import log_to_stderr
+from openmaas.house.serve import House, bind, hold_folder
+from openmaas.house.settings import read
+from openmaas.store.audit_log import SYSTEM, Actor
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one.")
+@click.option("--data", help="Folder of the installation.")
+@click.option("--model", help="Model to offer: a name of `openmaas models list --pullable`, or a .gguf path.")
+@click.option("--relays", type=int, help="Relay processes.")
+@click.option("--log-level", help="debug, info, warning or error.")
+@AS_JSON
+@plainly
+def serve(*, as_json: bool, **given: Any) -> None:
+    """Serve a metered chat API until ^C. With --json it prints one line, once it serves."""
+    settings = read(given).settings
+    log_to_stderr("house", settings.log_level)
+    layout, clock = Layout(settings.data, settings.database_url), Clock()
+    began_s = time.monotonic()
+    layout.prepare()
+    held = hold_folder(layout)
+    database = open_house(layout)
+    listener = bind(settings)
+    port = listener.getsockname()[1]
+    name = offer_model(database, layout, settings, Actor(SYSTEM, clock), _say, Progress())
+    embeds = database.look(find_model, name).task == "embed"
+    first = first_start(database, layout, settings, clock)
+    if first.key:  # said as soon as it is made: what fails or is stopped after this cannot lose it
+        click.echo(f"\n  API key (shown this once): {first.key}\n", err=as_json)
+    database.close()
+    house = House(settings, layout, listener, _say)
+    _say(f"starting {name}")
+
+    def ready() -> None:
+        address = f"{'https' if settings.tls_certificate else 'http'}://{settings.host}:{port}"
+        if as_json:
+            show({"address": address, "key": first.key, "model": name}, as_json=True)
+        else:
+            _welcome(address, name, first, layout, time.monotonic() - began_s, embeds=embeds)
+
+    try:
+        asyncio.run(house.run(ready))
+    finally:
+        os.close(held)
+    logging.shutdown()
+
+
+def _say(text: str) -> None:
+    click.echo(f"· {text}", err=True)
+
+
+def _welcome(address: str, model: str, first: First, layout: Layout, took_s: float, *, embeds: bool) -> None:
+    key = first.key or "$OPENMAAS_KEY"
+    click.echo(f"openmaas {VERSION} serves {model} on {address} ({took_s:.1f} s)\n")
+    if not first.key:
+        click.echo(f"  a new API key: openmaas keys create --data {layout.data}")
+    click.echo(f"  the admin key is in {layout.admin_key}\n")
+    path, body = (
+        "chat/completions",
+        f'{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"Hello!"}}]}}',
+    )
+    if embeds:
+        path, body = "embeddings", f'{{"model":"{model}","input":"Hello!"}}'
+    click.echo(f"curl {address}/v1/{path} -H 'Authorization: Bearer {key}' \\")
+    click.echo(f"  -H 'Content-Type: application/json' -d '{body}'\n")

@@ -1,0 +1,211 @@
+"""What the relay asks of a wire format, and what every one of them shares.
+
+Every engine speaks the OpenAI wire. A dialect reads a caller's bytes as an ``Ask``, which can say them again for an
+engine, and gives the engine's answer back as a ``Reading``. The OpenAI dialect passes bytes through; the others go by
+the values of ``conversation`` and ``pieces``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+
+from openmaas.core import errors as e
+from openmaas.core.bounds import SAID_BYTES_MAX
+from openmaas.core.errors import OpenmaasError
+from openmaas.core.rates import Standing
+from openmaas.core.usage import Usage
+
+#: Names of the wire for the cap on the output: the old one, that all but a few vendors know, and the new one for chat.
+MAX_TOKENS, MAX_COMPLETION_TOKENS = "max_tokens", "max_completion_tokens"
+#: Sent again they would fail again; the header is what SDKs and coding tools obey.
+NO_RETRY = (e.InsufficientFunds, e.Conflict, e.OverLimit, e.NotRecognised, e.NotAllowed)
+
+
+class Manner(msgspec.Struct, frozen=True):
+    """How an engine wants to be spoken to, beyond the wire that all share. ``caps``: by which names it is told how much
+    it may generate; ``thinking``: how it is told to think or not (``template``: ``chat_template_kwargs``, ``zhipu``:
+    ``thinking``, ``effort``: ``reasoning_effort``, empty: it cannot be told); ``calls``: the form in which it leaves
+    calls in its text, empty when it reads them itself; ``forces``: it keeps a ``tool_choice`` that demands a call."""
+
+    caps: tuple[str, ...] = (MAX_TOKENS,)
+    thinking: str = ""
+    calls: str = ""
+    forces: bool = True
+
+
+PLAIN = Manner()
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """What an answer is called, since when (UTC ms) it is under way, and which model gives it: its own name, whatever
+    it was asked for by."""
+
+    request_id: str
+    opened_ms: int
+    model: str = ""
+
+
+class Count(msgspec.Struct, frozen=True):
+    """The tokens of a prompt, and how many fit. ``estimated`` when no engine counted them."""
+
+    tokens: int
+    context_tokens: int
+    estimated: bool = False
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A model as a list shows it."""
+
+    name: str
+    created_ms: int
+    context_tokens: int
+
+
+class Memory(msgspec.Struct):
+    """What a request has to do with answers that are kept. It says from which one it goes on (``follows``, or empty),
+    whether its own is to be kept, and its input as it is then kept; ``follow`` is told the turns before it, what was
+    asked and answered, oldest first. The relay settles ``keeps`` and for how long; ``answer`` is there once it has
+    ended."""
+
+    follows: str
+    keeps: bool
+    asked: bytes
+    follow: Callable[[list[tuple[bytes, bytes]]], None]
+    answer_id: str = ""
+    answer: bytes = b""
+    term_ms: int = 0
+
+
+class Reading(Protocol):
+    """A stream from an engine on its way to the caller. ``ended`` is true when what ``feed`` returned is the end of the
+    answer; ``delivering`` until the client is gone."""
+
+    delivering: bool
+    ended: bool
+
+    @property
+    def usage(self) -> Usage | None:
+        """The engine's count, once it told."""
+
+    def feed(self, block: bytes) -> bytes:
+        """The next bytes of the engine; returns what the caller may see now. Raises ``EngineFailed``."""
+
+    def finish(self) -> bytes:
+        """The engine ended; returns what is left to say."""
+
+    def delivered(self) -> Usage:
+        """An estimate of what the caller was sent, for when the engine never told."""
+
+    def broken(self, error: OpenmaasError) -> bytes | None:
+        """How an answer that has begun ends when ``error`` breaks it off; None: as ``Dialect.broken`` says it."""
+
+
+class Ask(Protocol):
+    """What a request asks for, as far as metering and routing must know. ``kind`` names the engine's endpoint."""
+
+    kind: str
+    model: str
+    stream: bool
+    choices: int
+    size_bytes: int
+
+    @property
+    def memory(self) -> Memory | None:
+        """None where answers are never kept."""
+
+    def prompt_tokens_max(self, context_tokens: int) -> int:
+        """The most that the prompt can have."""
+
+    def output_tokens_max(self, default: int, context_tokens: int) -> int:
+        """The most that each choice can generate."""
+
+    def forward(self, served_name: str, output_tokens: int, manner: Manner) -> bytes:
+        """The body for the engine, in which ``output_tokens`` caps what it generates."""
+
+    def reading(self, served_name: str, ticket: Ticket) -> Reading:
+        """How a streamed answer is given back."""
+
+    def whole(self, body: bytes, served_name: str, ticket: Ticket) -> bytes:
+        """How an answer that is not streamed is given back. Raises ``EngineFailed`` for what is none."""
+
+
+class Signet(Protocol):
+    """Signs and seals what a caller carries for us, so that any relay knows it again (``identity/signet.py``)."""
+
+    def sign(self, text: str, purpose: str) -> str:
+        """A signature."""
+
+    def verify(self, text: str, purpose: str, signature: str) -> bool:
+        """True when it is ours."""
+
+    def seal(self, text: str, purpose: str) -> str:
+        """Readable by us only."""
+
+    def open(self, sealed: str, purpose: str) -> str | None:
+        """What was sealed; None when it is not of ours."""
+
+
+class Dialect(Protocol):
+    """A wire format. ``language`` is the first of a caller's Accept-Language, empty without one. ``told_in_events`` are
+    the errors that a caller who takes nothing but events (``Accept``) is told as a stream that broke off."""
+
+    @property
+    def told_in_events(self) -> tuple[type[OpenmaasError], ...]:
+        """Empty for most."""
+
+    def ask(self, kind: str, body: bytes | bytearray) -> Ask:
+        """A request's body as what it asks for. Raises ``BadRequest``."""
+
+    def refusal(self, error: OpenmaasError, language: str, request_id: str) -> tuple[int, bytes, bytes]:
+        """Status, extra header lines and JSON body of an error."""
+
+    def broken(self, error: OpenmaasError, language: str, request_id: str) -> bytes:
+        """The end of a stream that an error broke off."""
+
+    def tag(self, request_id: str) -> bytes:
+        """The header lines that name a request."""
+
+    def listed(self, offers: list[Offer], query: str) -> bytes:
+        """The models that a caller may ask for; ``query`` is what the request says after its path."""
+
+    def described(self, offer: Offer) -> bytes:
+        """One of them."""
+
+
+def told_by_headers(error: OpenmaasError) -> bytes:
+    """The header lines that go with an error in every dialect: when to come again, and whether at all."""
+    headers = b""
+    if error.retry_after_s is not None:
+        wait_ms = math.ceil(error.retry_after_s * 1000)
+        headers += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (max(1, math.ceil(wait_ms / 1000)), wait_ms)
+    if isinstance(error, e.LimitReached):
+        headers += rate_headers(error.standings)
+    if isinstance(error, NO_RETRY):
+        headers += b"x-should-retry: false\r\n"
+    return headers
+
+
+def rate_headers(standings: Iterable[Standing]) -> bytes:
+    """How a caller stands with its limits. https://platform.openai.com/docs/guides/rate-limits, "in headers"."""
+    lines = b""
+    for standing in standings:
+        kind = standing.kind.encode()
+        lines += b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %dms\r\n" % (
+            *(kind, standing.amount, kind, standing.remaining),
+            *(kind, math.ceil(standing.reset_s * 1000)),
+        )
+    return lines
+
+
+def language_of(headers: dict[bytes, bytes]) -> str:
+    """The first language of ``Accept-Language`` (RFC 9110 §12.5.4), without its region: ``en``, ``zh``, or empty."""
+    return headers.get(b"accept-language", b"")[:2].decode("latin-1").lower()
+
+
+def shown(error: msgspec.Raw) -> str:
+    """A vendor's error, as far as a reader wants it."""
+    return bytes(error)[:SAID_BYTES_MAX].decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""The Responses wire of OpenAI: items in, items and events out."""

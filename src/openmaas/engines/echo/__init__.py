@@ -1,0 +1,1 @@
+"""The shipped fake: an engine that computes nothing, and breaks on cue."""

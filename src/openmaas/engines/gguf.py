@@ -1,0 +1,74 @@
+"""The header of a GGUF file: how long a context the model knows, and whether the file is all there.
+
+It knows the format and no catalogue, and reads no tensor; whoever offers a file calls it.
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from openmaas.core.bounds import GGUF_TEXT_BYTES_MAX
+from openmaas.core.errors import FieldInvalid
+
+_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+
+
+def gguf_context(path: Path) -> int:
+    """The context length in tokens that a GGUF file names. Raises ``FieldInvalid`` when it is none."""
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise FieldInvalid(f"{path} is not a GGUF file", field="model")
+            _version, _tensors, count = struct.unpack("<IQQ", file.read(20))
+            for _ in range(count):
+                key = _text(file)
+                value = _value(file, struct.unpack("<I", file.read(4))[0])
+                if key.endswith(".context_length") and isinstance(value, int):
+                    return value
+    except (struct.error, OSError, UnicodeDecodeError) as error:
+        raise FieldInvalid(f"{path} cannot be read as GGUF, it may be cut off: {error}", field="model") from None
+    raise FieldInvalid(f"{path} names no context length", field="model")
+
+
+def check_whole(path: Path) -> None:
+    """Raises ``FieldInvalid`` for a GGUF file that ends before its last tensor begins, as half a download does."""
+    try:
+        with path.open("rb") as file:
+            _magic, _version, tensors, count = struct.unpack("<IIQQ", file.read(24))
+            for _ in range(count):
+                _text(file)
+                _value(file, struct.unpack("<I", file.read(4))[0])
+            last = 0
+            for _ in range(tensors):
+                _text(file)
+                (dimensions,) = struct.unpack("<I", file.read(4))
+                *_shape, _kind, offset = struct.unpack(f"<{dimensions}QIQ", file.read(8 * dimensions + 12))
+                last = max(last, offset)
+            if path.stat().st_size <= file.tell() + last:
+                raise struct.error("tensors are missing")
+    except (struct.error, OSError, UnicodeDecodeError) as error:
+        raise FieldInvalid(f"{path} is cut off ({error}); fetch it again", field="model") from None
+
+
+def _text(file: BinaryIO) -> str:
+    (length,) = struct.unpack("<Q", file.read(8))
+    if length > GGUF_TEXT_BYTES_MAX:
+        raise struct.error("a text is too long")
+    return file.read(length).decode()
+
+
+def _value(file: BinaryIO, kind: int) -> object:
+    if kind == 8:
+        return _text(file)
+    if kind == 9:
+        inner, count = struct.unpack("<IQ", file.read(12))
+        for _ in range(count):
+            _value(file, inner)
+        return None
+    if kind not in _SCALARS:
+        raise struct.error(f"unknown kind {kind}")
+    form = _SCALARS[kind]
+    return struct.unpack(form, file.read(struct.calcsize(form)))[0]

@@ -1,0 +1,105 @@
+"""Counts the tokens of a prompt without answering it: llama.cpp applies its template, then takes the text apart.
+
+Both are its own functions, the ones that an answer begins with, so the count is what the answer would be billed for.
+Neither takes a slot: it works while every slot is busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from openmaas.core.errors import EngineFailed, FieldInvalid, OpenmaasError
+from openmaas.engines.llama.inner import Inner
+from openmaas.engines.llama.run import refusal
+from openmaas.engines.wire import Exchange
+
+
+class Counting:
+    """One count on its way. A ``wire.Work`` that has nothing to report when it is cancelled."""
+
+    def __init__(self, exchange: Exchange, socket: str, context: int, members: dict[str, msgspec.Raw]) -> None:
+        self._exchange = exchange
+        self._socket = socket
+        self._context = context
+        self._members = members
+        exchange.work = self
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def cancel(self) -> None:
+        """Nobody waits: stop, and say nothing."""
+        self._task.cancel()
+        self._exchange.cut()
+
+    def lost(self) -> None:
+        """See ``cancel``; the connection is gone already."""
+        self._task.cancel()
+
+    def pause(self) -> None:
+        """An answer is written whole."""
+
+    def resume(self) -> None:
+        """See ``pause``."""
+
+    async def _run(self) -> None:
+        try:
+            told = {"count": await self._count(), "max_model_len": self._context}
+        except OpenmaasError as error:
+            self._exchange.refuse(error)
+        else:
+            self._exchange.answer(200, msgspec.json.encode(told))
+
+    async def _count(self) -> int:
+        if "messages" in self._members:
+            templated = await ask(self._socket, "/apply-template", self._members)
+            return await self._tokens(templated["prompt"])
+        prompt = msgspec.json.decode(self._members.get("prompt", b"null"))
+        if isinstance(prompt, str):
+            return await self._tokens(prompt)
+        if isinstance(prompt, list):
+            counts = [1 if isinstance(each, int) else await self._tokens(each) for each in prompt]
+            return sum(counts)
+        raise FieldInvalid("messages or prompt is required", field="messages")
+
+    async def _tokens(self, text: str | list[int]) -> int:
+        if isinstance(text, list):
+            return len(text)
+        found = await ask(self._socket, "/tokenize", {"content": text, "add_special": True, "parse_special": True})
+        return len(found["tokens"])
+
+
+class _Whole:
+    """Hears one whole answer. An ``inner.Listener``."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._body = b""
+
+    def heard(self, _status: int, data: bytes) -> None:
+        """See ``Listener``."""
+        self._body += data
+
+    def ended(self, status: int, *, whole: bool) -> None:
+        """See ``Listener``."""
+        if self.answer.done():
+            return
+        if whole and status == 200:
+            self.answer.set_result(self._body)
+        else:
+            self.answer.set_exception(refusal(status, self._body) if whole else EngineFailed("llama.cpp broke off"))
+
+
+async def ask(socket: str, path: str, body: Any) -> Any:
+    """One question to llama.cpp, and its answer. Raises ``EngineFailed`` and ``EngineRefused``."""
+    listener = _Whole()
+    inner = Inner(listener, path, msgspec.json.encode(body))
+    try:
+        await asyncio.get_running_loop().create_unix_connection(lambda: inner, socket)
+    except OSError as error:
+        raise EngineFailed(f"llama.cpp cannot be reached: {error}") from None
+    try:
+        return msgspec.json.decode(await listener.answer)
+    finally:
+        inner.leave()

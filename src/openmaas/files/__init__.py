@@ -1,0 +1,1 @@
+"""Customers' files: rows in the database, bytes in a folder."""

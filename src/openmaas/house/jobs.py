@@ -1,0 +1,112 @@
+"""The jobs program: batches and tasks, done until told to stop; files and jobs whose time is over, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from openmaas.core.bounds import JOB_CHORES_S, JOB_LANE_MAX
+from openmaas.core.clock import Clock
+from openmaas.core.errors import Conflict, StoreFailed
+from openmaas.files.depot import Depot
+from openmaas.files.face import Files
+from openmaas.house.layout import Layout
+from openmaas.house.orders import follow_orders, say_ready, told_to_stop
+from openmaas.house.settings import Settings
+from openmaas.identity.seal import MasterKeys
+from openmaas.jobs.asking import Relays
+from openmaas.jobs.batch import Batches
+from openmaas.jobs.task import Tasks
+from openmaas.jobs.worker import Lane, Worker
+from openmaas.store.changes import Follower
+from openmaas.store.database import Database
+from openmaas.store.files import lock
+from openmaas.work.book import count_open, prune, still_open
+from openmaas.work.counts import Counts
+from openmaas.work.wanted import BATCH, MESSAGE_BATCH, TASK
+
+log = logging.getLogger(__name__)
+
+
+async def tidy(database: Database, files: Files, clock: Clock) -> None:
+    """Remove files that expired, jobs that ended long ago, and what those left behind."""
+    await files.tidy()
+    await database.run(prune, clock.wall_ms())
+    with_parts = await asyncio.to_thread(files.depot.part_names)
+    for job_id in set(with_parts) - await database.read(still_open, with_parts):
+        await asyncio.to_thread(files.depot.drop_parts, job_id)
+
+
+async def _tidy_on(database: Database, files: Files, clock: Clock) -> None:
+    while True:
+        try:
+            await tidy(database, files, clock)
+        except StoreFailed as error:
+            log.warning("what is over is not removed yet: %s", error)
+        await asyncio.sleep(JOB_CHORES_S)
+
+
+async def _tell(path: str, count: Callable[[], Awaitable[Counts]]) -> asyncio.Server:
+    """Tell whoever connects the counts, as JSON."""
+
+    async def tell(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            writer.write(msgspec.json.encode(await count()))
+        finally:
+            writer.close()
+
+    Path(path).unlink(missing_ok=True)  # of a worker that was killed
+    return await asyncio.start_unix_server(tell, path)
+
+
+async def _run(settings: Settings) -> None:
+    layout, clock = Layout(settings.data, settings.database_url), Clock()
+    if lock(layout.jobs_lock) is None:
+        raise Conflict("another worker of this folder has not left yet")
+    database = Database(layout.database)
+    follower = Follower(database, clock)
+    depot = Depot(layout.files(settings.files_folder))
+    files = Files(database, depot, clock, project_bytes_max=settings.files_bytes_per_project)
+    relays = Relays([layout.socket(f"inside{number}") for number in range(settings.relays)])
+    batches = Batches(files, relays, clock, settings.batch_concurrency)
+    worker = Worker(
+        database,
+        follower,
+        clock,
+        MasterKeys(layout.master_keys),
+        {BATCH: batches, MESSAGE_BATCH: batches, TASK: Tasks(relays, settings.task_concurrency)},
+        (Lane((BATCH, MESSAGE_BATCH), JOB_LANE_MAX), Lane((TASK,), settings.task_concurrency)),
+        home=layout.home,
+        place=depot.place,
+    )
+
+    async def count() -> Counts:
+        standing = await database.read(count_open, clock.wall_ms())
+        ended = [(*name, number) for name, number in worker.ended.items()]
+        return Counts([(*name, number) for name, number in standing.items()], ended, batches.lines)
+
+    await follower.start()
+    told = await _tell(layout.socket("jobs"), count)
+    loops = [asyncio.ensure_future(loop) for loop in (follower.run(), worker.run(), _tidy_on(database, files, clock))]
+    say_ready()
+    stop = asyncio.ensure_future(told_to_stop())
+    await asyncio.wait([stop, *loops], return_when=asyncio.FIRST_COMPLETED)
+    await worker.stop()
+    told.close()
+    for loop in loops:
+        loop.cancel()
+    await asyncio.gather(*loops, return_exceptions=True)
+    database.close()
+
+
+def main() -> None:
+    """Run as the supervisor's child."""
+    follow_orders("jobs", lambda orders: asyncio.run(_run(orders.settings)))
+
+
+if __name__ == "__main__":
+    main()

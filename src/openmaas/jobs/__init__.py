@@ -1,0 +1,1 @@
+"""The program that does jobs: batches and tasks, asked of the relay for whoever pays."""

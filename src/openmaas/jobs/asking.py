@@ -1,0 +1,159 @@
+"""Asks the relay, as any client would: HTTP over a private socket, on behalf of whoever pays.
+
+One connection a request. What the answer means for a job is judged here too, in one table: whether the answer is final,
+whether to ask again, whether the whole job must wait or stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from enum import Enum
+
+import httptools
+import msgspec
+
+from openmaas.core.bounds import ASK_TIMEOUT_S, READ_BYTES
+
+
+class Told(msgspec.Struct, frozen=True):
+    """An answer; ``status`` 0 when none came."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    body: bytes
+
+    @property
+    def request_id(self) -> str:
+        """The receipt's name."""
+        return self.headers.get(b"x-request-id", b"").decode("latin-1")
+
+
+NOBODY = Told(0, {}, b"")
+
+
+class Verdict(Enum):
+    """What an answer means for whoever asked."""
+
+    DONE = "it is the answer"
+    FAILED = "it will never be answered otherwise"
+    AGAIN = "an engine failed: ask again, not for ever"
+    LATER = "nobody could take it: ask again"
+    WAIT = "the whole job must wait"
+    BROKE = "there is no money for it"
+    STOP = "nothing may be asked under this key any more"
+
+
+class _Inner(msgspec.Struct):
+    message: str = ""
+    code: str | int | None = None
+    type: str | None = None
+
+
+class _Outer(msgspec.Struct):
+    error: _Inner = msgspec.field(default_factory=_Inner)
+
+
+#: By code, for statuses that mean more than one thing; a code that is not here is judged by its status. Numbers are
+#: Zhipu's.
+_BY_CODE = {
+    "expired_token": Verdict.LATER,
+    "missing_scope": Verdict.STOP,
+    "insufficient_quota": Verdict.BROKE,
+    "budget_exceeded": Verdict.BROKE,
+    "plan_exhausted": Verdict.WAIT,
+    "request_over_limit": Verdict.FAILED,
+    "1113": Verdict.BROKE,
+    "1309": Verdict.FAILED,
+    "1311": Verdict.FAILED,
+}
+_BY_STATUS = {
+    0: Verdict.LATER,
+    200: Verdict.DONE,
+    401: Verdict.STOP,
+    402: Verdict.BROKE,  # Anthropic's
+    408: Verdict.AGAIN,
+    429: Verdict.WAIT,
+    500: Verdict.AGAIN,
+    502: Verdict.AGAIN,
+    503: Verdict.LATER,
+    504: Verdict.AGAIN,
+    529: Verdict.LATER,  # Anthropic's
+}
+
+
+def judge(told: Told) -> tuple[Verdict, float]:
+    """The verdict, and for how long the relay says to wait (seconds; 0 when it does not say)."""
+    wait_s = 0.0
+    if (said := told.headers.get(b"retry-after-ms", b"")).isdigit():
+        wait_s = int(said) / 1000
+    elif (said := told.headers.get(b"retry-after", b"")).isdigit():
+        wait_s = float(said)
+    verdict = _BY_STATUS.get(told.status, Verdict.FAILED)
+    if told.status not in (0, 200):
+        verdict = _BY_CODE.get(error_of(told)[0], verdict)
+    return verdict, wait_s
+
+
+def error_of(told: Told) -> tuple[str, str]:
+    """Code and message of an error."""
+    try:
+        error = msgspec.json.decode(told.body, type=_Outer).error
+    except msgspec.MsgspecError:
+        return "", ""
+    return str(error.code or error.type or ""), error.message
+
+
+class Relays:
+    """The relays of this house, by their private sockets; each is asked in its turn."""
+
+    def __init__(self, sockets: Sequence[str]) -> None:
+        self._turns = itertools.cycle(sockets)
+
+    async def post(self, target: str, token: str, once: str, body: bytes) -> Told:
+        """The answer, or ``NOBODY`` when none came. ``once`` is the Idempotency-Key: asked again, it gets the first
+        answer, whoever asked and died meanwhile."""
+        head = (
+            f"POST {target} HTTP/1.1\r\nhost: relay\r\nconnection: close\r\ncontent-type: application/json\r\n"
+            f"authorization: Bearer {token}\r\nidempotency-key: {once}\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                reader, writer = await asyncio.open_unix_connection(next(self._turns))
+                try:
+                    writer.writelines((head.encode(), body))
+                    return await _read(reader)
+                finally:
+                    writer.close()
+        except (OSError, httptools.HttpParserError):  # TimeoutError is an OSError
+            return NOBODY
+
+
+class _Answer:
+    """What httptools tells of an answer."""
+
+    def __init__(self) -> None:
+        self.headers: dict[bytes, bytes] = {}
+        self.blocks: list[bytes] = []
+        self.whole = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower()] = value
+
+    def on_body(self, block: bytes) -> None:
+        self.blocks.append(block)
+
+    def on_message_complete(self) -> None:
+        self.whole = True
+
+
+async def _read(reader: asyncio.StreamReader) -> Told:
+    answer = _Answer()
+    parser = httptools.HttpResponseParser(answer)
+    while not answer.whole:
+        block = await reader.read(READ_BYTES)
+        if not block:
+            return NOBODY
+        parser.feed_data(block)
+    return Told(parser.get_status_code(), answer.headers, b"".join(answer.blocks))

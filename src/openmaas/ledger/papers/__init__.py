@@ -1,0 +1,1 @@
+"""What is told about months that have passed: invoices, statements, exports, reconciliation, corrections."""

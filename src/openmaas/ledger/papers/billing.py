@@ -1,0 +1,104 @@
+"""What an invoice is made of: the lines of one wallet between two moments, and its balance at one.
+
+A request belongs to the moment at which it was opened, whenever it was posted; every other movement to its own moment.
+So a month holds what was used in it, and what is posted too late for its invoice can still be told: it is in the
+balance (``balance_at``) and on no line.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from openmaas.core.invoice import Line, LineKind
+from openmaas.ledger.book import Account, find_account, own_id
+from openmaas.ledger.law import accounts, charges, receipts, transfers
+
+_TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+#: What is billed beside use. What goes to or comes from revenue is; all else of a wallet is money paid in or back.
+BILLED = ("purchase", "correction", "credit_note")
+
+
+def wallets(tx: sa.Connection, organisation_id: str | None = None) -> list[Account]:
+    """The wallets of one organisation, or of all, by id."""
+    query = sa.select(accounts.c.id).where(accounts.c.kind == "wallet").order_by(accounts.c.id)
+    if organisation_id is not None:
+        query = query.where(accounts.c.owner == organisation_id)
+    return [find_account(tx, id_) for id_ in tx.execute(query).scalars().all()]
+
+
+def used(tx: sa.Connection, wallet: Account, from_ms: int, until_ms: int) -> list[Line]:
+    """A line for each model: what was asked of it, and what of that the wallet paid."""
+    sums = [sa.func.sum(receipts.c[name]).label(name) for name in _TOKENS]
+    query = (
+        sa.select(receipts.c.model, sa.func.count().label("requests"), *sums, _charged())
+        .join_from(receipts, charges, charges.c.request_id == receipts.c.request_id)
+        .where(_asked(wallet, from_ms), receipts.c.opened_ms < until_ms)
+        .group_by(receipts.c.model)
+        .order_by(receipts.c.model)
+    )
+    return [
+        Line("usage", row.model, int(row.charged), 0, int(row.requests), *(int(getattr(row, name)) for name in _TOKENS))
+        for row in tx.execute(query)
+    ]
+
+
+def moved(tx: sa.Connection, wallet: Account, from_ms: int, until_ms: int) -> tuple[list[Line], int]:
+    """The lines that are no use (above 0: the customer pays), and what came in less what was paid back."""
+    change = _change(wallet)
+    name = sa.case((transfers.c.kind == "purchase", transfers.c.memo), else_="")
+    revenue = own_id("revenue", wallet.currency)
+    earned = sa.case(((transfers.c.debit == revenue) | (transfers.c.credit == revenue), 1), else_=0)
+    query = (
+        sa.select(transfers.c.kind, name.label("name"), earned.label("earned"), sa.func.sum(change).label("change"))
+        .where(_touches(wallet), transfers.c.at_ms >= from_ms, transfers.c.at_ms < until_ms)
+        .group_by(transfers.c.kind, name, earned)
+    )
+    lines, paid = [], 0
+    for row in tx.execute(query):
+        if row.earned:
+            kind: LineKind = "credit_note"
+            if row.kind in BILLED:
+                kind = row.kind
+            lines.append(Line(kind, row.name, -int(row.change)))
+        else:
+            paid += int(row.change)
+    return sorted(lines, key=lambda line: (BILLED.index(line.kind), line.name)), paid
+
+
+def balance_at(tx: sa.Connection, wallet: Account, ms: int) -> int:
+    """What the wallet had when every request opened before ``ms`` was charged: counted back from what it has now."""
+    later = sa.select(sa.func.coalesce(sa.func.sum(_change(wallet)), 0)).where(
+        _touches(wallet), transfers.c.at_ms >= ms
+    )
+    asked = (
+        sa.select(_charged())
+        .join_from(receipts, charges, charges.c.request_id == receipts.c.request_id)
+        .where(_asked(wallet, ms))
+    )
+    return wallet.posted_nanos - int(tx.execute(later).scalar_one()) + int(tx.execute(asked).scalar_one())
+
+
+def first_ms(tx: sa.Connection, wallet: Account) -> int | None:
+    """When the wallet first moved."""
+    touches = (transfers.c.debit == wallet.id) | (transfers.c.credit == wallet.id)
+    found: int | None = tx.execute(sa.select(sa.func.min(transfers.c.at_ms)).where(touches)).scalar_one()
+    return found
+
+
+def _charged() -> sa.Label[int]:
+    return sa.func.coalesce(sa.func.sum(charges.c.amount_nanos), 0).label("charged")
+
+
+def _asked(wallet: Account, from_ms: int) -> sa.ColumnElement[bool]:
+    ours = (receipts.c.organisation_id == wallet.owner) & (receipts.c.opened_ms >= from_ms)
+    return ours & (charges.c.account_id == wallet.id)
+
+
+def _touches(wallet: Account) -> sa.ColumnElement[bool]:
+    """Transfers of this wallet, without those that sum up charges."""
+    ours = (transfers.c.debit == wallet.id) | (transfers.c.credit == wallet.id)
+    return ours & (transfers.c.state == "posted") & (transfers.c.kind != "charge")
+
+
+def _change(wallet: Account) -> sa.Case[int]:
+    return sa.case((transfers.c.credit == wallet.id, transfers.c.amount_nanos), else_=-transfers.c.amount_nanos)

@@ -1,0 +1,46 @@
+"""The audit of invoices: numbers without gaps, papers that are still what they were, sums that follow each other."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from openmaas.core.invoice import Invoice
+from openmaas.core.money import Rounding
+from openmaas.ledger.law import invoices
+from openmaas.ledger.papers.invoicing import hash_of, read_invoice
+
+
+def check_invoices(tx: sa.Connection) -> list[str]:
+    """Sentences about what disagrees."""
+    found: list[str] = []
+    counted: dict[tuple[str, int], int] = {}
+    before: dict[tuple[str, str], Invoice] = {}
+    for row in tx.execute(sa.select(invoices).order_by(invoices.c.year, invoices.c.prefix, invoices.c.sequence)):
+        one, series = read_invoice(row).invoice, (row.prefix, row.year)
+        counted[series] = counted.get(series, 0) + 1
+        if row.sequence != counted[series]:
+            found.append(f"before invoice {one.number} a number is missing")
+            counted[series] = row.sequence
+        if hash_of(row.html) != row.html_hash:
+            found.append(f"invoice {one.number} is not what was issued")
+        found += [
+            f"invoice {one.number} {said}" for said in _sums(one, before.get((one.organisation_id, one.currency)))
+        ]
+        before[one.organisation_id, one.currency] = one
+    return found
+
+
+def _sums(one: Invoice, before: Invoice | None) -> list[str]:
+    balance, last = one.balance, before.balance if before else None
+    exact = balance.opening_nanos + balance.paid_nanos - balance.billed_nanos
+    minor = balance.opening_minor + balance.paid_minor - balance.billed_minor
+    rounding = Rounding(one.currency, last.billed_carry_nanos if last else 0)
+    shown = [rounding.show(line.amount_nanos) for line in one.lines]
+    found = []
+    if (exact, minor) != (balance.closing_nanos, balance.closing_minor):
+        found.append("does not add up")
+    if shown != [line.amount_minor for line in one.lines] or rounding.carry_nanos != balance.billed_carry_nanos:
+        found.append("is rounded in another way")
+    if last and (last.closing_nanos, last.closing_minor) != (balance.opening_nanos, balance.opening_minor):
+        found.append(f"does not go on where {before.number if before else ''} ended")
+    return found

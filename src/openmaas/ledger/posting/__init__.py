@@ -1,0 +1,1 @@
+"""Journals become receipts, charges and transfers, once each."""

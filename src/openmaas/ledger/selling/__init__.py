@@ -1,0 +1,1 @@
+"""What customers have bought or been given, who pays for whom, and where they stand."""

@@ -1,0 +1,308 @@
+"""The book of webhooks, as pure functions of one transaction: endpoints, and deliveries with their attempts.
+
+A delivery is claimed by moving its due time on; whoever dies with it leaves it to the next. An endpoint may hear an
+event twice, and tells it by its id.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import sqlalchemy as sa
+
+from openmaas.core.bounds import (
+    DISABLE_AFTER_S,
+    EVENTS_KEPT_S,
+    PAGE_SIZE_MAX,
+    SECRET_OVERLAP_S,
+    WEBHOOK_CLAIM_S,
+    WEBHOOK_RETRIES_S,
+    WEBHOOKS_MAX,
+)
+from openmaas.core.clock import Clock
+from openmaas.core.errors import Conflict, FieldInvalid, ThingUnknown
+from openmaas.store.outbox import EVENTS, Event, announce, event_of, events
+from openmaas.webhooks.law import deliveries, endpoints
+
+#: Random bytes of a secret: the specification wants 24 to 64.
+_SECRET_SIZE = 32
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where a customer listens. ``types`` None: to everything."""
+
+    id: str
+    organisation_id: str
+    url: str
+    types: tuple[str, ...] | None
+    description: str
+    enabled: bool
+    secret_sealed: bytes
+    master_version: int
+    old_secret_sealed: bytes | None
+    old_until_ms: int | None
+    failing_since_ms: int | None
+    created_ms: int
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """What one endpoint was told of one event, or will be."""
+
+    id: str
+    endpoint_id: str
+    event_id: str
+    state: str
+    attempts: int
+    due_ms: int
+    last_ms: int | None
+    last_status: int | None
+    last_answer: str
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A delivery to make now."""
+
+    delivery: Delivery
+    endpoint: Endpoint
+    event: Event
+
+
+def new_secret() -> bytes:
+    """What signs."""
+    return secrets.token_bytes(_SECRET_SIZE)
+
+
+def check_endpoint(url: str, types: tuple[str, ...] | None) -> None:
+    """Raises ``FieldInvalid``."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError as error:
+        raise FieldInvalid(f"url: {error}", field="url") from None
+    if not usable or not url.isascii() or not url.isprintable() or " " in url or "@" in parts.netloc:
+        raise FieldInvalid("url must be such as https://host/path, without a name and password", field="url")
+    unknown = set(types or ()) - set(EVENTS)
+    if unknown:
+        raise FieldInvalid(f"types has {sorted(unknown)[0]!r}; known are {', '.join(EVENTS)}", field="types")
+
+
+def add_endpoint(tx: sa.Connection, endpoint: Endpoint) -> Endpoint:
+    """Listen. Raises ``Conflict`` when an organisation has ``WEBHOOKS_MAX``."""
+    ours = sa.select(sa.func.count()).where(endpoints.c.organisation_id == endpoint.organisation_id)
+    if tx.execute(ours).scalar_one() >= WEBHOOKS_MAX:
+        raise Conflict(f"an organisation may have {WEBHOOKS_MAX} endpoints", field="url")
+    values = msgspec.structs.asdict(endpoint)
+    tx.execute(endpoints.insert().values(values | {"types": _listed(endpoint.types)}))
+    return endpoint
+
+
+def find_endpoint(tx: sa.Connection, endpoint_id: str, organisation_id: str) -> Endpoint:
+    """One of an organisation's. Raises ``ThingUnknown``."""
+    ours = (endpoints.c.id == endpoint_id) & (endpoints.c.organisation_id == organisation_id)
+    row = tx.execute(sa.select(endpoints).where(ours)).mappings().first()
+    if row is None:
+        raise ThingUnknown(f"there is no webhook {endpoint_id}", field="id")
+    return _endpoint(row)
+
+
+def list_endpoints(tx: sa.Connection, organisation_id: str, *, after: str = "", limit: int) -> list[Endpoint]:
+    """An organisation's, by id."""
+    ours = (endpoints.c.organisation_id == organisation_id) & (endpoints.c.id > after)
+    return [
+        _endpoint(row)
+        for row in tx.execute(sa.select(endpoints).where(ours).order_by(endpoints.c.id).limit(limit)).mappings()
+    ]
+
+
+def change_endpoint(tx: sa.Connection, endpoint_id: str, organisation_id: str, changes: dict[str, Any]) -> Endpoint:
+    """Change what an endpoint says. Raises ``ThingUnknown``."""
+    find_endpoint(tx, endpoint_id, organisation_id)
+    if changes.get("enabled"):
+        changes = {**changes, "failing_since_ms": None}
+    if "types" in changes:
+        changes = {**changes, "types": _listed(changes["types"])}
+    tx.execute(endpoints.update().where(endpoints.c.id == endpoint_id).values(changes))
+    return find_endpoint(tx, endpoint_id, organisation_id)
+
+
+def rotate_secret(
+    tx: sa.Connection, clock: Clock, endpoint_id: str, organisation_id: str, sealed: tuple[int, bytes], old: bytes
+) -> Endpoint:
+    """A new secret; ``old``, the one before sealed under the same version, signs too for ``SECRET_OVERLAP_S``."""
+    version, secret = sealed
+    until = clock.wall_ms() + SECRET_OVERLAP_S * 1000
+    values = {"secret_sealed": secret, "master_version": version, "old_secret_sealed": old, "old_until_ms": until}
+    return change_endpoint(tx, endpoint_id, organisation_id, values)
+
+
+def remove_endpoint(tx: sa.Connection, endpoint_id: str, organisation_id: str) -> None:
+    """Listen no more; what was told is forgotten with it. Raises ``ThingUnknown``."""
+    find_endpoint(tx, endpoint_id, organisation_id)
+    tx.execute(deliveries.delete().where(deliveries.c.endpoint_id == endpoint_id))
+    tx.execute(endpoints.delete().where(endpoints.c.id == endpoint_id))
+
+
+def list_deliveries(
+    tx: sa.Connection, endpoint_id: str, organisation_id: str, *, state: str | None, after: str = "", limit: int
+) -> list[Delivery]:
+    """What an endpoint was told, newest first, before ``after``. Raises ``ThingUnknown``."""
+    find_endpoint(tx, endpoint_id, organisation_id)
+    query = sa.select(deliveries).where(deliveries.c.endpoint_id == endpoint_id)
+    if after:
+        query = query.where(deliveries.c.id < after)
+    if state is not None:
+        query = query.where(deliveries.c.state == state)
+    rows = tx.execute(query.order_by(deliveries.c.id.desc()).limit(limit)).mappings()
+    return [Delivery(**row) for row in rows]
+
+
+def replay(
+    tx: sa.Connection,
+    clock: Clock,
+    endpoint_id: str,
+    organisation_id: str,
+    *,
+    delivery_id: str | None = None,
+    since_ms: int = 0,
+) -> int:
+    """Deliver again: one delivery, or all that failed since a moment. Returns how many. Raises ``ThingUnknown``."""
+    find_endpoint(tx, endpoint_id, organisation_id)
+    if delivery_id is not None:
+        which = deliveries.c.id == delivery_id
+    else:
+        which = (deliveries.c.state == "failed") & (deliveries.c.last_ms >= since_ms)
+    which = which & (deliveries.c.endpoint_id == endpoint_id)
+    values = {"state": "pending", "attempts": 0, "due_ms": clock.wall_ms()}
+    count = tx.execute(deliveries.update().where(which).values(values)).rowcount
+    if delivery_id is not None and not count:
+        raise ThingUnknown(f"there is no delivery {delivery_id}", field="delivery_id")
+    return int(count)
+
+
+def test_event(tx: sa.Connection, clock: Clock, endpoint_id: str, organisation_id: str) -> None:
+    """Send something harmless. Raises ``ThingUnknown``."""
+    find_endpoint(tx, endpoint_id, organisation_id)
+    announce(tx, clock, organisation_id, "webhook.test", {"endpoint_id": endpoint_id})
+
+
+# ── what the deliverer does ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def fan_out(tx: sa.Connection, clock: Clock) -> int:
+    """Make a delivery of each new event for each endpoint that wants it. Returns how many events there were."""
+    query = sa.select(events).where(events.c.fanned.is_(False)).order_by(events.c.id).limit(PAGE_SIZE_MAX)
+    fresh = [event_of(row) for row in tx.execute(query).mappings()]
+    if not fresh:
+        return 0
+    owners = {event.organisation_id for event in fresh}
+    listening: dict[str, list[Endpoint]] = {}
+    which = endpoints.c.organisation_id.in_(owners) & endpoints.c.enabled.is_(True)
+    for row in tx.execute(sa.select(endpoints).where(which)).mappings():
+        listening.setdefault(row["organisation_id"], []).append(_endpoint(row))
+    rows = [
+        _new(clock, endpoint, event)
+        for event in fresh
+        for endpoint in listening.get(event.organisation_id, ())
+        if _wants(endpoint, event)
+    ]
+    if rows:
+        tx.execute(deliveries.insert(), rows)
+    tx.execute(events.update().where(events.c.id.in_([event.id for event in fresh])).values(fanned=True))
+    return len(fresh)
+
+
+def waiting(tx: sa.Connection, clock: Clock) -> bool:
+    """True when there is something to fan out or to deliver: a look that locks nothing."""
+    if tx.execute(sa.select(events.c.id).where(events.c.fanned.is_(False)).limit(1)).first() is not None:
+        return True
+    due = (deliveries.c.state == "pending") & (deliveries.c.due_ms <= clock.wall_ms())
+    return tx.execute(sa.select(deliveries.c.id).where(due).limit(1)).first() is not None
+
+
+def claim(tx: sa.Connection, clock: Clock, limit: int, busy: frozenset[str]) -> list[Claimed]:
+    """Deliveries that are due, oldest first, claimed for ``WEBHOOK_CLAIM_S``; one for each endpoint that is not
+    ``busy``, so that a slow one keeps nobody else waiting."""
+    now_ms = clock.wall_ms()
+    due = (deliveries.c.state == "pending") & (deliveries.c.due_ms <= now_ms)
+    due = due & deliveries.c.endpoint_id.not_in(busy)
+    first = sa.select(sa.func.min(deliveries.c.id)).where(due).group_by(deliveries.c.endpoint_id)
+    query = (
+        sa.select(deliveries, *_named(endpoints, "to_"), *_named(events, "of_"))
+        .join(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
+        .join(events, events.c.id == deliveries.c.event_id)
+        .where(deliveries.c.id.in_(first), endpoints.c.enabled.is_(True))
+        .order_by(deliveries.c.due_ms)
+        .limit(limit)
+    )
+    found = [_claimed(row) for row in tx.execute(query).mappings()]
+    ids = [each.delivery.id for each in found]
+    tx.execute(deliveries.update().where(deliveries.c.id.in_(ids)).values(due_ms=now_ms + WEBHOOK_CLAIM_S * 1000))
+    return found
+
+
+def note_attempt(tx: sa.Connection, clock: Clock, what: Claimed, status: int, answer: str, jitter: float) -> bool:
+    """Write down how an attempt ended; ``jitter`` is a part of 1. True when the endpoint is to hear nothing any more:
+    it is gone (410), or nothing has reached it for ``DISABLE_AFTER_S``."""
+    now_ms, delivery, endpoint = clock.wall_ms(), what.delivery, what.endpoint
+    attempts, done = delivery.attempts + 1, 200 <= status < 300
+    values: dict[str, Any] = {"attempts": attempts, "last_ms": now_ms, "last_status": status, "last_answer": answer}
+    if done:
+        values["state"] = "done"
+    elif attempts > len(WEBHOOK_RETRIES_S):
+        values["state"] = "failed"
+    else:
+        wait_s = WEBHOOK_RETRIES_S[attempts - 1]
+        values["due_ms"] = now_ms + round(wait_s * 1000 * (1 + jitter / 10))
+    tx.execute(deliveries.update().where(deliveries.c.id == delivery.id).values(values))
+    since_ms = None if done else endpoint.failing_since_ms or now_ms
+    gone: bool = status == 410 or (since_ms is not None and now_ms - since_ms > DISABLE_AFTER_S * 1000)
+    changes = {"failing_since_ms": since_ms, **({"enabled": False} if gone else {})}
+    if since_ms != endpoint.failing_since_ms or gone:
+        tx.execute(endpoints.update().where(endpoints.c.id == endpoint.id).values(changes))
+    return gone
+
+
+def forget(tx: sa.Connection, clock: Clock) -> None:
+    """Forget what happened longer ago than ``EVENTS_KEPT_S``, however it was told."""
+    before = clock.wall_ms() - EVENTS_KEPT_S * 1000
+    old = sa.select(events.c.id).where(events.c.at_ms < before)
+    tx.execute(deliveries.delete().where(deliveries.c.event_id.in_(old)))
+    tx.execute(events.delete().where(events.c.at_ms < before))
+
+
+def _wants(endpoint: Endpoint, event: Event) -> bool:
+    if event.type == "webhook.test":
+        asked: dict[str, str] = msgspec.json.decode(event.data)
+        return asked["endpoint_id"] == endpoint.id
+    if event.at_ms < endpoint.created_ms:  # it was told before anybody listened there
+        return False
+    return endpoint.types is None or event.type in endpoint.types
+
+
+def _new(clock: Clock, endpoint: Endpoint, event: Event) -> dict[str, Any]:
+    fresh = Delivery(clock.new_id("dlv").lower(), endpoint.id, event.id, "pending", 0, clock.wall_ms(), None, None, "")
+    return msgspec.structs.asdict(fresh)
+
+
+def _listed(types: tuple[str, ...] | list[str] | None) -> list[str] | None:
+    return None if types is None else list(types)
+
+
+def _endpoint(row: sa.RowMapping | dict[str, Any]) -> Endpoint:
+    fields = dict(row)
+    fields["types"] = None if fields["types"] is None else tuple(fields["types"])
+    return Endpoint(**fields)
+
+
+def _named(table: sa.Table, prefix: str) -> list[sa.Label[Any]]:
+    return [column.label(prefix + column.name) for column in table.columns]
+
+
+def _claimed(row: sa.RowMapping) -> Claimed:
+    own = {name: row[name] for name in Delivery.__struct_fields__}
+    to = {name: row[f"to_{name}"] for name in Endpoint.__struct_fields__}
+    of = {name: row[f"of_{name}"] for name in Event.__struct_fields__ if name != "data"}
+    return Claimed(Delivery(**own), _endpoint(to), Event(**of, data=msgspec.Raw(row["of_data"].encode())))

@@ -1,0 +1,284 @@
+"""Invoices: figures worked out by hand, numbers without gaps, and sums that are the ledger's over time."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pypdfium2
+import pytest
+import sqlalchemy as sa
+
+from desk import WALLET, Desk
+from openmaas.core.clock import Clock
+from openmaas.core.errors import Conflict, ExtraMissing, FieldInvalid, ThingUnknown
+from openmaas.core.invoice import Invoice, Issuer, Party, Tax
+from openmaas.core.terms import Terms, flat
+from openmaas.core.usage import Usage
+from openmaas.documents.html import render_html
+from openmaas.documents.page import page_of
+from openmaas.documents.pdf import render_pdf
+from openmaas.house.invoicing import issue_due
+from openmaas.identity.law import organisations
+from openmaas.ledger.book import find_account, own_id, top_up, transfer, wallet_id
+from openmaas.ledger.papers.invoicing import find_invoice, issue, list_invoices
+from openmaas.ledger.papers.rerating import Period, rerate
+from openmaas.ledger.prices import set_price
+from openmaas.ledger.selling.payers import Payer, set_payer
+from openmaas.ledger.writing.records import Closed
+from servers import STORES, new_database
+
+ISSUER = Issuer("ZP", Party("智算云科技有限公司", "北京市海淀区中关村大街 1 号", "91110108MA00000000"))
+MILLI = 10**6  # nano-units
+
+
+class Office(Desk):
+    """A desk whose clock is held: times are said in Shanghai's."""
+
+    def __init__(self, folder: Path, store: str) -> None:
+        self.now_ms = self.at("2026-10-20T00:00")
+        clock = Clock(wall_ms=lambda: self.now_ms, mono_s=lambda: self.now_ms / 1000)
+        super().__init__(folder, new_database(store, folder.parent), clock)
+        self.journal = self.relay("life")
+        self.numbers = iter(range(1, 1000))
+        self.move("refund", 120_005 * MILLI - 10**15)  # of what a desk begins with, 120.005 CNY stay
+
+    @staticmethod
+    def at(moment: str) -> int:
+        return round(datetime.fromisoformat(f"{moment}+08:00").timestamp() * 1000)
+
+    def go(self, moment: str) -> None:
+        """Go on to a moment, and post everything."""
+        self.now_ms = self.at(moment)
+        self.poster.step()
+
+    def used(self, moment: str, usage: Usage) -> None:
+        """A request that was opened at ``moment``."""
+        self.now_ms = max(self.now_ms, self.at(moment))
+        self.run(self.journal, f"req_{next(self.numbers):03}", usage, self.at(moment))
+        self.poster.step()
+
+    def move(self, kind: str, nanos: int, memo: str = "", currency: str = "CNY", organisation: str = "org") -> None:
+        """Into the wallet, or out of it when below 0."""
+        other = "funding" if kind in ("topup", "refund") else "revenue"
+        ours, theirs = wallet_id(organisation, currency), own_id(other, currency)
+        pair = (theirs, ours) if nanos > 0 else (ours, theirs)
+        fields = dict(zip(("debit", "credit"), pair, strict=True))
+        key = f"test:{next(self.numbers)}"
+        self.database.call(
+            transfer, self.clock, request_key=key, kind=kind, amount_nanos=abs(nanos), memo=memo, **fields
+        )
+
+    def issue(self, period: str, organisation: str = "org") -> list[Invoice]:
+        fields: dict[str, Any] = {"name": "某公司", "issuer": ISSUER, "render": render_html}
+        return self.database.call(issue, self.clock, organisation, period, **fields)
+
+
+@pytest.fixture(params=STORES)
+def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
+    made = Office(tmp_path / "data", request.param)
+    yield made
+    assert made.disagreements() == []
+    made.database.close()
+
+
+def november(office: Office) -> Invoice:
+    """The month of the first golden invoice."""
+    taxes = (Tax("增值税", 60_000),)
+    zone = {"currency": "CNY", "zone": "Asia/Shanghai"}
+    office.database.call(set_payer, Payer(organisation_id="org", legal_name="上海示例有限公司", taxes=taxes, **zone))
+    office.used("2026-10-31T23:59", Usage(prompt_tokens=5_000))  # 0.005: not of this month
+    office.move("topup", 5 * MILLI)
+    office.used("2026-11-01T00:00", Usage(123_456, 222_222))  # 0.123456 + 0.444444
+    office.move("topup", 100_000 * MILLI)
+    office.used("2026-11-15T12:00", Usage(300_000, 100_001, 100_000))  # 0.3 + 0.200002
+    office.move("purchase", -12_345 * MILLI, "资源包")
+    office.move("credit_note", 500 * MILLI)
+    office.used("2026-12-01T00:00", Usage(0, 400_001))  # 0.800002: of the next month
+    office.go("2026-12-01T01:00")
+    (made,) = office.issue("2026-11")
+    return made
+
+
+def test_a_month_in_chinese_with_taxes_inside_the_prices(office: Office) -> None:
+    made = november(office)
+    page = page_of(made)
+    assert page.title == "账单"
+    assert page.facts == (
+        ("编号", "ZP-2026-000001"),
+        ("开具日期", "2026-12-01"),
+        ("账期", "2026-11-01 – 2026-11-30 (Asia/Shanghai)"),
+        ("币种", "CNY"),
+    )
+    assert page.parties[1][1] == ("上海示例有限公司", "org")
+    # Running sums 1.067902, 13.412902, 12.912902 are shown as 1.07, 13.41, 12.91; a line is the difference.
+    assert page.rows == (
+        ("m", "2", "423,456", "100,000", "322,223", "1.07"),
+        ("购买：资源包", "", "", "", "", "12.34"),
+        ("抵扣", "", "", "", "", "-0.50"),
+    )
+    # 12.91 × 6 / 106 = 0.7308
+    assert page.sums == (("不含税金额", "12.18"), ("增值税 6 % (已含)", "0.73"), ("合计 (CNY)", "12.91"))
+    assert page.balance == (
+        ("期初余额", "120.01"),  # 120.005
+        ("充值（减退款）", "100.00"),
+        ("本期消费", "12.91"),
+        ("期末余额", "207.10"),
+    )
+    assert page.notes == ("精确金额为 12.912902 CNY；累计舍入差额 0.002902 CNY 结转至下期账单。",)
+    assert made.balance.closing_nanos == 207_092_098_000
+
+
+def test_the_next_month_carries_the_rounding_and_tells_what_was_posted_late(office: Office) -> None:
+    november(office)
+    office.used("2026-11-30T23:59", Usage(prompt_tokens=100_000))  # 0.1, after its month was issued
+    office.now_ms = office.at("2026-12-24T12:00")
+    correct(office, "2026-12-01T00:00", "2026-12-02T00:00", flat(10**9, 1_831 * 10**6))  # 0.732401831: 0.067600169 back
+    office.go("2027-01-01T01:00")
+    (made,) = office.issue("2026-12")
+    # 0.002902 of before; then running sums 0.802904, 0.735303831, 0.835303831
+    assert [(line.kind, line.amount_minor) for line in made.lines] == [("usage", 80), ("correction", -6), ("late", 10)]
+    assert (made.number, made.total_minor, made.balance.billed_carry_nanos) == ("ZP-2027-000001", 84, -4_696_169)
+    account = office.database.look(find_account, WALLET)
+    assert made.balance.closing_nanos == account.posted_nanos
+    issued = office.database.look(list_invoices, organisation_id="org", limit=10)
+    shown = sum(one.total_minor for one in issued) * 10**7 + issued[-1].balance.billed_carry_nanos
+    assert shown == sum(one.balance.billed_nanos for one in issued)
+    assert abs(made.balance.closing_minor * 10**7 - made.balance.closing_nanos) <= 15 * 10**6
+
+
+def correct(office: Office, first: str, last: str, terms: Terms) -> None:
+    """What was opened between two moments should have cost by ``terms``."""
+    since_ms, until_ms = office.at(first), office.at(last)
+    fields = {"model": "m", "currency": "CNY", "terms": terms, "from_ms": since_ms, "until_ms": until_ms}
+    office.database.call(set_price, **fields)
+    rerate(office.database, office.clock, Period("m", since_ms, until_ms), surcharge=False, dry_run=False)
+
+
+def test_a_month_in_english_with_taxes_on_top(office: Office) -> None:
+    taxes = (Tax("GST", 50_000), Tax("QST", 99_750))
+    payer = Payer(organisation_id="org2", currency="USD", taxes=taxes, tax_inclusive=False, address="1 Rue A\nMontréal")
+    office.database.call(set_payer, payer)
+    office.now_ms = office.at("2026-11-05T00:00")
+    office.move("topup", 50_000 * MILLI, currency="USD", organisation="org2")
+    office.move("purchase", -10_005 * MILLI, "pro <1>", currency="USD", organisation="org2")
+    office.go("2026-12-02T00:00")
+    (made,) = office.issue("2026-11", "org2")
+    page = page_of(made)
+    assert page.rows == (("Purchase: pro <1>", "", "", "", "", "10.01"),)
+    # 10.01 × 5 % = 0.5005; 10.01 × 9.975 % = 0.99849975
+    assert page.sums == (
+        ("Net amount", "10.01"),
+        ("GST 5 %", "0.50"),
+        ("QST 9.975 %", "1.00"),
+        ("Total (USD)", "11.51"),
+    )
+    assert [amount for _, amount in page.balance] == ["0.00", "50.00", "10.01", "39.99"]
+    assert page.parties[1][1] == ("某公司", "1 Rue A", "Montréal", "org2")
+    html = render_html(made)
+    assert "pro &lt;1&gt;" in html
+    assert "<script" not in html
+    assert "http" not in html
+
+
+def test_a_pdf_shows_all_of_it_and_brings_its_own_letters(office: Office) -> None:
+    made = november(office)
+    pdf = render_pdf(made)
+    assert pdf == render_pdf(made)
+    assert b"/FontFile" in pdf
+    shown = pypdfium2.PdfDocument(pdf)[0].get_textpage().get_text_range()
+    page = page_of(made)
+    texts = [page.title, *(t for pair in (*page.facts, *page.sums, *page.balance) for t in pair), *page.notes]
+    texts += [cell for row in (page.columns, *page.rows) for cell in row] + list(page.parties[0][1])
+    assert not [text for text in texts if text not in shown.replace("\r\n", " ")]
+
+
+def test_without_the_extra_a_pdf_is_refused_with_the_next_step(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = november(office)
+    monkeypatch.setitem(sys.modules, "fpdf", None)
+    with pytest.raises(ExtraMissing, match="make setup-documents"):
+        render_pdf(made)
+
+
+def test_a_month_is_issued_once_and_stays_as_it_was(office: Office) -> None:
+    made = november(office)
+    office.move("topup", 10**9)
+    assert office.issue("2026-11") == [made]
+    kept = office.database.look(find_invoice, "ZP-2026-000001", "org")
+    assert (kept.invoice, kept.html) == (made, render_html(made))
+    assert office.database.look(find_invoice, made.id).html_hash == kept.html_hash
+    with pytest.raises(ThingUnknown):
+        office.database.look(find_invoice, made.id, "org2")
+    with pytest.raises(sa.exc.IntegrityError, match="append-only"):
+        office.database.call(lambda tx: tx.exec_driver_sql("UPDATE invoices SET html = ''"))
+
+
+def test_a_month_waits_for_its_end_and_for_every_journal(office: Office) -> None:
+    office.database.call(set_payer, Payer(organisation_id="org", currency="CNY", zone="Asia/Shanghai"))
+    office.go("2026-12-01T00:59")
+    with pytest.raises(FieldInvalid, match="2026-11-30T17:00"):
+        office.issue("2026-11")
+    promise = office.journal.open(opened := office.opened("req_open", office.at("2026-11-30T23:59")))
+    office.go("2026-12-01T02:00")
+    with pytest.raises(Conflict, match="life is not posted"):
+        office.issue("2026-11")
+    paid = (office.price.charge(usage := Usage(prompt_tokens=1_000), opened.opened_ms),)
+    office.journal.close(Closed(opened, office.now_ms, 1, "done", usage, paid, 0), promise)
+    office.go("2026-12-01T03:00")
+    (made,) = office.issue("2026-11")
+    assert [(line.name, line.amount_nanos) for line in made.lines] == [("m", MILLI)]
+
+
+@pytest.mark.parametrize("period", ["2026-13", "2026-1", "november", "0000-01"])
+def test_what_is_no_month_is_named(office: Office, period: str) -> None:
+    with pytest.raises(FieldInvalid):
+        office.issue(period)
+
+
+def test_months_are_issued_in_order(office: Office) -> None:
+    november(office)
+    office.used("2027-01-10T00:00", Usage(prompt_tokens=1_000))
+    office.go("2027-02-02T00:00")
+    with pytest.raises(Conflict, match="issue 2026-12 first"):
+        office.issue("2027-01")
+    with pytest.raises(Conflict, match="2026-11 is issued"):
+        office.issue("2026-10")
+
+
+def test_numbers_have_no_gap_whoever_issues_at_once(office: Office) -> None:
+    office.now_ms = office.at("2026-11-05T00:00")
+    customers = [f"org_{number}" for number in range(8)]
+    for customer in customers:
+        fields: dict[str, Any] = {"currency": "CNY", "amount_nanos": 10**9, "request_key": "1", "memo": ""}
+        office.database.call(top_up, office.clock, customer, **fields)
+    office.go("2026-12-05T00:00")
+    threads = [threading.Thread(target=office.issue, args=("2026-11", customer)) for customer in customers * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    issued = office.database.look(list_invoices, organisation_id=None, limit=100)
+    assert sorted(one.number for one in issued) == [f"ZP-2026-{number:06}" for number in range(1, 9)]
+    assert {one.organisation_id for one in issued} == {*customers}
+
+
+def test_the_poster_issues_what_is_due_month_by_month(office: Office) -> None:
+    office.database.call(
+        lambda tx: tx.execute(organisations.insert().values(id="org", name="ACME", created_ms=office.now_ms))
+    )
+    office.used("2026-12-10T00:00", Usage(prompt_tokens=1_000))
+    office.go("2027-02-02T00:00")
+    assert issue_due(office.database, office.clock, ISSUER)
+    office.now_ms += 1
+    assert issue_due(office.database, office.clock, ISSUER)
+    assert not issue_due(office.database, office.clock, ISSUER)
+    issued = office.database.look(list_invoices, organisation_id="org", limit=100)
+    assert [(one.period, one.number) for one in issued] == [
+        ("2026-10", "ZP-2027-000001"),
+        ("2026-12", "ZP-2027-000002"),
+    ]
+    assert issued[0].customer.name == "ACME"

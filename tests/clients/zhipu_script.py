@@ -1,0 +1,36 @@
+"""What a user of Zhipu's SDKs does, run in an environment of the SDK's own: ``zhipu_script.py SDK BASE_URL KEY``.
+
+It prints one JSON object of what came of it. zai-sdk and zhipuai cannot stand in one environment, nor in ours.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from typing import Any
+
+sdk, base, key = sys.argv[1:]
+make: Any = importlib.import_module(sdk).ZhipuAiClient if sdk == "zai" else importlib.import_module(sdk).ZhipuAI
+hi = [{"role": "user", "content": "one two three"}]
+tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
+told: dict[str, Any] = {}
+
+for form, plain in (("key", True), ("token", False)):
+    client = make(api_key=key, base_url=base, disable_token_cache=plain, max_retries=0)
+    whole = client.chat.completions.create(model="echo", messages=hi, temperature=0)
+    chunks = list(client.chat.completions.create(model="echo", messages=hi, stream=True))
+    words = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    told[form] = [whole.choices[0].message.content == words, whole.usage.total_tokens, chunks[-1].usage.total_tokens]
+called = client.chat.completions.create(model="echo", messages=hi, tools=[tool], tool_choice="required")
+told["call"] = called.choices[0].message.tool_calls[0].function.name
+told["vector"] = len(client.embeddings.create(model="echo", input="hi").data[0].embedding)
+told["task"] = client.chat.asyncCompletions.create(model="echo", messages=hi).task_status
+stranger = make(api_key="a.b", base_url=base, max_retries=0)
+told["errors"] = []
+for who, model in ((client, "nosuch"), (stranger, "echo")):
+    try:
+        who.chat.completions.create(model=model, messages=hi)
+    except Exception as error:  # noqa: BLE001 - which one it is, is the question
+        told["errors"].append(type(error).__name__)
+print(json.dumps(told))

@@ -1,0 +1,167 @@
+"""What the store promises on each database: schemas, laws that the database itself keeps, writers that meet."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from openmaas.core.clock import Clock
+from openmaas.core.errors import SettingInvalid, StoreFailed
+from openmaas.ledger.audit import audit
+from openmaas.ledger.book import find_account, list_transfers, top_up, wallet_id
+from openmaas.store.changes import note, since
+from openmaas.store.database import Database
+from openmaas.store.law import LAW, schema_versions
+from openmaas.store.migrations import SCHEMA_VERSION
+from servers import STORES, new_database, postgres
+
+CLOCK = Clock()
+FIRST_SCHEMA = Path(__file__).with_name("schema_1.sql")
+
+
+@pytest.fixture(params=STORES)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """An empty database of each kind."""
+    made = new_database(request.param, tmp_path)
+    yield made
+    made.close()
+
+
+def schema(database: Database) -> dict[str, Any]:
+    """Everything that makes a schema, without the order or the wording in which it was made."""
+    look = sa.inspect(database.engine)
+    found: dict[str, Any] = {}
+    for table in look.get_table_names():
+        found[table] = {
+            "columns": {c["name"]: (str(c["type"]), c["nullable"], c["default"]) for c in look.get_columns(table)},
+            "key": look.get_pk_constraint(table)["constrained_columns"],
+            "references": sorted((k["constrained_columns"], k["referred_table"]) for k in look.get_foreign_keys(table)),
+            "checks": sorted(re.sub(r"\s+", " ", c["sqltext"]) for c in look.get_check_constraints(table)),
+            "unique": sorted(k["column_names"] for k in look.get_unique_constraints(table)),
+            "indexes": sorted((i["name"], i["column_names"], i["unique"]) for i in look.get_indexes(table)),
+        }
+    triggers = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'"
+    if database.engine.dialect.name == "postgresql":
+        triggers = "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal"
+    with database.engine.connect() as tx:
+        found["triggers"] = sorted(tuple(row) for row in tx.exec_driver_sql(triggers))
+    return found
+
+
+def test_an_old_schema_becomes_what_a_new_one_is_and_its_books_agree(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "old") as old:
+        old.executescript(FIRST_SCHEMA.read_text())
+        before = old.execute("SELECT sum(amount_nanos), count(*) FROM receipts").fetchone()
+    old.close()
+    migrated, fresh = Database(tmp_path / "old"), Database(tmp_path / "new")
+    for database in (migrated, fresh, migrated):  # the second time there is nothing to do
+        database.prepare()
+    assert schema(migrated) == schema(fresh)
+    report = migrated.look(audit, tmp_path, {})
+    assert report.disagreements == []
+    assert report.receipts == before[1] == 6
+    charged = migrated.look(lambda tx: tx.exec_driver_sql("SELECT sum(amount_nanos) FROM charges").scalar())
+    assert charged == before[0] > 0
+    for database in (migrated, fresh):
+        database.close()
+
+
+def test_a_schema_with_journals_that_nobody_posted_is_left_as_it_is(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "old") as old:
+        old.executescript(FIRST_SCHEMA.read_text())
+        old.execute("UPDATE journals SET state = 'open'")
+    old.close()
+    database = Database(tmp_path / "old")
+    with pytest.raises(SettingInvalid, match="stop_the_old_house_first"):
+        database.prepare()
+    assert database.look(lambda tx: tx.exec_driver_sql("SELECT max(version) FROM schema_versions").scalar()) == 1
+    database.close()
+
+
+def test_a_schema_of_a_newer_program_is_refused(database: Database) -> None:
+    database.call(lambda tx: tx.execute(schema_versions.insert().values(version=SCHEMA_VERSION + 1)))
+    with pytest.raises(SettingInvalid, match="newer openmaas"):
+        database.prepare()
+
+
+def test_both_databases_have_the_same_tables_with_the_same_laws(tmp_path: Path) -> None:
+    made = [new_database(store, tmp_path) for store in STORES]
+    ours, theirs = (schema(database) for database in made)
+    for table in LAW.tables:
+        assert ours[table]["columns"].keys() == theirs[table]["columns"].keys()
+        assert ours[table]["key"] == theirs[table]["key"]
+        assert ours[table]["references"] == theirs[table]["references"]
+        assert len(ours[table]["checks"]) == len(theirs[table]["checks"]), table
+        assert {t for _, t in ours["triggers"]} == {t for _, t in theirs["triggers"]}
+    for database in made:
+        database.close()
+
+
+def append_only_tables() -> set[str]:
+    """The tables that the law says cannot be changed."""
+    money = {"transfers", "prices", "plans", "receipts", "charges", "corrections", "invoices", "write_offs"}
+    return {"audit_log", *money}
+
+
+def test_every_append_only_table_refuses_change_and_deletion(database: Database) -> None:
+    assert {table for _, table in schema(database)["triggers"]} == append_only_tables()
+    database.call(top_up, CLOCK, "org", currency="CNY", amount_nanos=10, request_key="1", memo="")
+    for statement in ("UPDATE transfers SET memo = 'x'", "DELETE FROM transfers"):
+        with pytest.raises(sa.exc.IntegrityError, match="append-only"):
+            database.call(lambda tx, text=statement: tx.exec_driver_sql(text))
+
+
+def test_writers_that_meet_are_each_done_once_and_changes_come_in_the_order_of_commits(database: Database) -> None:
+    """Eight threads top up one wallet, every payment by two of them."""
+    begun: list[threading.Thread] = []
+
+    def pay(first: int) -> None:
+        for number in range(first, first + 20):
+            key = {"currency": "CNY", "amount_nanos": 1, "request_key": str(number), "memo": ""}
+            database.call(lambda tx, fields=key: (top_up(tx, CLOCK, "org", **fields), note(tx, "test", "x")))
+
+    for number in range(8):
+        begun.append(threading.Thread(target=pay, args=(number // 2 * 20,)))
+        begun[-1].start()
+    for thread in begun:
+        thread.join()
+    assert database.look(find_account, wallet_id("org", "CNY")).posted_nanos == 80
+    assert len(database.look(list_transfers, account_id=None, after="", limit=1_000)) == 80
+    assert [change.seq for change in database.look(since, 0)] == list(range(1, 161))
+
+
+def test_a_snapshot_does_not_see_what_is_written_beside_it_and_writes_nothing(database: Database) -> None:
+    def look_twice(tx: sa.Connection) -> tuple[int, int]:
+        count = sa.text("SELECT count(*) FROM transfers")
+        first = tx.execute(count).scalar_one()
+        database.call(top_up, CLOCK, "org", currency="CNY", amount_nanos=10, request_key="1", memo="")
+        return int(first), int(tx.execute(count).scalar_one())
+
+    assert database.look(look_twice) == (0, 0)
+
+
+@pytest.mark.alone
+def test_a_server_that_goes_away_and_comes_back_loses_nothing_that_was_answered() -> None:
+    server = postgres()
+    database = Database(server.database())
+    database.prepare()
+    database.call(top_up, CLOCK, "org", currency="CNY", amount_nanos=10, request_key="1", memo="")
+    server.kill()
+    with pytest.raises(StoreFailed):
+        database.look(find_account, wallet_id("org", "CNY"))
+    server.start()
+    assert database.look(find_account, wallet_id("org", "CNY")).posted_nanos == 10
+    database.close()
+
+
+@pytest.mark.parametrize("address", ["mysql://host/name", "postgresql://host:port/name"])
+def test_an_address_that_nobody_can_serve_is_named(address: str) -> None:
+    with pytest.raises(SettingInvalid) as raised:
+        Database(address)
+    assert raised.value.field == "database_url"

@@ -1,0 +1,117 @@
+"""Calls that small models make in all but form, and the chat templates that stand in for wrong ones."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openmaas.engines.llama.tools import find_call
+from openmaas.engines.spec import EngineSpec
+from openmaas.engines.weights import catalogue, locate
+
+WEATHER = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
+TURNS: list[dict[str, Any]] = [
+    {"role": "user", "content": "Weather in Paris?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+        ],
+    },
+    {"role": "tool", "tool_call_id": "c", "content": '{"temp_c": 21}'},
+]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"name": "weather", "arguments": {"city": "Paris"}}',
+        '<tool_call>\n{"name": "weather", "arguments": {"city": "Paris"}}\n</tool_call>',
+        '```json\n{"name": "weather", "parameters": {"city": "Paris"}}\n```',
+        '{{"name": "weather", "arguments": {"city": "Paris"}}}',
+        '{{"name": "weather", "arguments": {"city": "Paris"}}}}',
+        '<tool_call>\n{{"name": "weather", "arguments": {"city": "Paris"}}}\n</tool_call>',
+    ],
+)
+def test_a_call_is_found_in_what_a_small_model_says(said: str) -> None:
+    call = find_call(said, ("weather",), "req_0123456789abcdef", 0)
+    assert call is not None
+    assert call["function"]["name"] == "weather"
+    assert json.loads(call["function"]["arguments"]) == {"city": "Paris"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "{{",
+        "{{}}",
+        '{{"name": "weather"}}',
+        '{{"name": "other", "arguments": {}}}',
+        '{{"name": "weather", "arguments": {}}} is how to call it }',
+        '{"name": "weather", "arguments": {}}}',
+        "{{" * 5_000 + "}}",
+    ],
+)
+def test_what_is_no_call_stays_text(said: str) -> None:
+    assert find_call(said, ("weather",), "req_0123456789abcdef", 0) is None
+
+
+def prompt_tokens(tmp_path: Path, weights: Path, template: str) -> int:
+    """How many tokens an engine with ``template`` makes of the turns above."""
+    spec = EngineSpec(
+        kind="llama",
+        model="m",
+        socket=str(tmp_path / "e.sock"),
+        meter=str(tmp_path / "meter"),
+        weights=str(weights),
+        slots=1,
+        context=2048,
+        template=template,
+    )
+    command = [sys.executable, "-m", "openmaas.engines.program"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as engine:
+        assert engine.stdin is not None
+        assert engine.stdout is not None
+        try:
+            engine.stdin.write(spec.line())
+            engine.stdin.flush()
+            assert engine.stdout.readline() == b"ready\n"
+            connection = http.client.HTTPConnection("engine")
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.connect(spec.socket)
+            body = json.dumps({"messages": TURNS, "tools": [WEATHER], "max_tokens": 1})
+            connection.request("POST", "/v1/chat/completions", body, {"x-request-id": "req_1"})
+            answer = connection.getresponse()
+            told = json.loads(answer.read())
+            assert answer.status == 200, told
+            connection.close()
+        finally:
+            engine.stdin.close()  # its lifeline
+    return int(told["usage"]["prompt_tokens"])
+
+
+def test_a_template_stands_in_for_the_one_of_the_weights(tmp_path: Path, smol_gguf: Path) -> None:
+    own = prompt_tokens(tmp_path, smol_gguf, "")
+    short = prompt_tokens(tmp_path, smol_gguf, "{{ messages[0]['content'] }}")
+    assert short < 10 < own
+
+
+@pytest.mark.parametrize("name", sorted({entry.template for entry in catalogue()} - {""}))
+def test_every_template_of_the_catalogue_can_be_used(tmp_path: Path, smol_gguf: Path, name: str) -> None:
+    entry = next(entry for entry in catalogue() if entry.template == name)
+    (tmp_path / entry.name).mkdir()
+    (tmp_path / entry.name / entry.file).touch()
+    template = locate(entry.name, tmp_path).template
+    assert '{{\\"name' not in template  # the fault that it is there to mend
+    assert prompt_tokens(tmp_path, smol_gguf, template) > 100

@@ -1,0 +1,334 @@
+"""What customers are told: in the transaction of what happened, signed, and again until they have heard."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from listener import Listener
+from openmaas.core.bounds import DISABLE_AFTER_S, EVENTS_KEPT_S, WEBHOOK_CLAIM_S, WEBHOOK_RETRIES_S
+from openmaas.core.clock import Clock
+from openmaas.identity.book import add_key, add_organisation, add_project, revoke_key
+from openmaas.identity.seal import MasterKeys
+from openmaas.ledger.book import top_up
+from openmaas.ledger.spending.leasing import Step, lease, open_journal
+from openmaas.store.audit_log import list_entries
+from openmaas.store.outbox import EVENTS, event_of, events
+from openmaas.webhooks import book
+from openmaas.webhooks.book import Delivery, Endpoint
+from openmaas.webhooks.deliverer import Deliverer
+from openmaas.webhooks.sending import body_of, send, shown_secret, signed
+from servers import STORES, new_database
+
+DAY_S = 24 * 3600
+
+
+class Desk:
+    """An organisation, a clock that the test moves, and a deliverer."""
+
+    def __init__(self, store: str, folder: Path) -> None:
+        self.now_ms = 1_800_000_000_000
+        self.clock = Clock(wall_ms=lambda: self.now_ms)
+        self.database = new_database(store, folder)
+        self.master = MasterKeys(folder / "master")
+        self.deliverer = Deliverer(self.database, self.clock, self.master.open, private=True)
+        self.listeners: list[Listener] = []
+        self.endpoints: dict[str, Listener] = {}
+
+    def listen(self, *types: str, owner: str = "org") -> tuple[str, Listener]:
+        """A new endpoint, and who hears there."""
+        secret = book.new_secret()
+        listener = Listener(shown_secret(secret))
+        self.listeners.append(listener)
+        made = self.clock.new_id("whk").lower()
+        sealed = self.master.seal(secret, made)
+        fields = (made, owner, listener.url, types or None, "", True, sealed.secret, sealed.version, None, None, None)
+        self.database.call(book.add_endpoint, Endpoint(*fields, self.now_ms))
+        return made, listener
+
+    def top_up(self, key: str = "1", owner: str = "org") -> None:
+        fields = {"currency": "CNY", "amount_nanos": 5 * 10**9, "request_key": key, "memo": "thanks"}
+        self.database.call(top_up, self.clock, owner, **fields)
+
+    def deliver(self, seconds: float = 0) -> None:
+        """All that is due, so many seconds later."""
+        self.now_ms += round(seconds * 1000)
+
+        async def run() -> None:
+            for _ in range(20):
+                await self.deliverer.step()
+                await self.deliverer.drained()
+
+        asyncio.run(run())
+
+    def deliveries(self, endpoint_id: str) -> list[Delivery]:
+        return self.database.look(book.list_deliveries, endpoint_id, "org", state=None, limit=100)
+
+    def endpoint(self, endpoint_id: str) -> Endpoint:
+        return self.database.look(book.find_endpoint, endpoint_id, "org")
+
+    def told(self) -> list[str]:
+        """The types of all events."""
+        return list(self.database.look(lambda tx: tx.execute(sa.select(events.c.type).order_by("id")).scalars().all()))
+
+
+@pytest.fixture(params=STORES)
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(request.param, tmp_path)
+    yield made
+    for listener in made.listeners:
+        listener.stop()
+    made.database.close()
+
+
+def test_an_event_is_there_when_what_it_tells_of_is_and_not_otherwise(desk: Desk) -> None:
+    def fails(tx: sa.Connection) -> None:
+        fields = {"currency": "CNY", "amount_nanos": 1, "request_key": "x", "memo": ""}
+        top_up(tx, desk.clock, "org", **fields)
+        raise KeyError("a mistake of ours")
+
+    with pytest.raises(KeyError):
+        desk.database.call(fails)
+    assert desk.told() == []
+    desk.top_up()
+    desk.top_up()  # the same payment again
+    assert desk.told() == ["wallet.topped_up"]
+
+
+def test_a_delivery_is_signed_and_says_what_happened(desk: Desk) -> None:
+    endpoint_id, listener = desk.listen()
+    desk.top_up()
+    desk.top_up(owner="somebody else")
+    desk.deliver()
+    (heard,) = listener.wait(1)
+    assert (heard["type"], heard["timestamp"]) == ("wallet.topped_up", "2027-01-15T08:00:00.000Z")
+    assert (heard["data"]["amount"], heard["data"]["currency"], heard["data"]["memo"]) == ("5.00", "CNY", "thanks")
+    (delivery,) = desk.deliveries(endpoint_id)
+    assert (delivery.state, delivery.attempts, delivery.last_status) == ("done", 1, 200)
+    desk.deliver(DAY_S)
+    assert len(listener.heard) == 1
+    assert listener.refused == 0
+
+
+def test_an_endpoint_hears_the_types_it_asked_for(desk: Desk) -> None:
+    _, keys = desk.listen("key.created", "key.revoked")
+    _, money = desk.listen("wallet.topped_up")
+    organisation = desk.database.call(add_organisation, desk.clock, "org")
+    project = desk.database.call(add_project, desk.clock, organisation, "p")
+    key_id, _ = desk.database.call(add_key, desk.clock, desk.master, project, "k", scopes=["usage"])
+    for _ in range(2):
+        desk.database.call(revoke_key, desk.clock, key_id)
+    own = desk.listen("key.created", "key.revoked", owner=organisation)[1]
+    desk.top_up()
+    desk.deliver()
+    assert {heard["type"] for heard in own.wait(2)} == {"key.created", "key.revoked"}
+    assert len(own.heard) == 2  # once, though revoked twice
+    assert [heard["type"] for heard in money.wait(1)] == ["wallet.topped_up"]
+    assert keys.heard == []  # the keys of somebody else
+
+
+def test_an_endpoint_hears_nothing_of_what_was_before_it(desk: Desk) -> None:
+    desk.top_up()
+    desk.now_ms += 1
+    _, listener = desk.listen()
+    desk.top_up("2")
+    desk.deliver()
+    assert len(listener.wait(1)) == 1
+    assert desk.told() == ["wallet.topped_up"] * 2
+    assert len(listener.heard) == 1
+
+
+def test_an_account_that_cannot_pay_is_told_of_once_an_hour(desk: Desk) -> None:
+    desk.database.call(open_journal, "rly_1", "home", desk.now_ms)
+    wallet = {"least_nanos": 10**9, "wish_nanos": 10**9, "share": 1}
+    for turn in (1, 2):
+        desk.database.call(lease, desk.clock, "wallet:org:CNY", Step("rly_1", turn), **wallet)
+    assert desk.told() == ["account.exhausted"]
+    desk.now_ms += 3_600_000
+    desk.database.call(lease, desk.clock, "wallet:org:CNY", Step("rly_1", 3), **wallet)
+    assert desk.told() == ["account.exhausted"] * 2
+
+
+def test_what_fails_is_tried_again_at_the_times_that_the_specification_advises(desk: Desk) -> None:
+    endpoint_id, listener = desk.listen()
+    listener.answers.extend([500, 429, 302, 200])
+    desk.top_up()
+    desk.deliver()
+    desk.deliver(WEBHOOK_RETRIES_S[0] * 0.9)  # too early
+    assert len(listener.heard) == 1
+    for wait_s in WEBHOOK_RETRIES_S[:3]:
+        desk.deliver(wait_s * 1.2)
+    assert len({heard["id"] for heard in listener.wait(4)}) == 1  # a receiver can tell; a redirect was not followed
+    (delivery,) = desk.deliveries(endpoint_id)
+    assert (delivery.state, delivery.attempts) == ("done", 4)
+
+
+def test_what_never_succeeds_fails_and_can_be_delivered_again(desk: Desk) -> None:
+    endpoint_id, listener = desk.listen()
+    desk.database.call(book.change_endpoint, endpoint_id, "org", {"url": "http://127.0.0.1:1/"})
+    desk.top_up()
+    desk.deliver()
+    for wait_s in WEBHOOK_RETRIES_S[:-1]:
+        desk.deliver(wait_s * 1.2)
+    desk.database.call(book.change_endpoint, endpoint_id, "org", {"enabled": True})  # five days are not over for it
+    desk.deliver(WEBHOOK_RETRIES_S[-1] * 1.2)
+    (delivery,) = desk.deliveries(endpoint_id)
+    assert (delivery.state, delivery.last_status) == ("failed", 0)
+    assert "ConnectionRefusedError" in delivery.last_answer
+    desk.database.call(book.change_endpoint, endpoint_id, "org", {"url": listener.url, "enabled": True})
+    assert desk.database.call(book.replay, desk.clock, endpoint_id, "org", since_ms=0) == 1
+    desk.deliver()
+    listener.wait(1)
+    (delivery,) = desk.deliveries(endpoint_id)
+    assert desk.database.call(book.replay, desk.clock, endpoint_id, "org", delivery_id=delivery.id) == 1
+    desk.deliver()
+    listener.wait(2)
+
+
+def audit_actions(desk: Desk) -> list[str]:
+    return [entry.action for entry, _ in desk.database.look(list_entries, after=0, limit=100)]
+
+
+def test_an_endpoint_that_says_gone_hears_nothing_more_and_the_audit_log_says_so(desk: Desk) -> None:
+    endpoint_id, listener = desk.listen()
+    listener.answers.append(410)
+    desk.top_up()
+    desk.deliver()
+    desk.top_up("2")
+    desk.deliver(DAY_S)
+    assert len(listener.heard) == 1
+    assert not desk.endpoint(endpoint_id).enabled
+    assert audit_actions(desk) == ["webhook.disable"]
+
+
+def test_an_endpoint_that_nothing_reaches_for_days_is_disabled(desk: Desk) -> None:
+    endpoint_id, listener = desk.listen()
+    listener.answers.extend([500] * 100)
+    for day in range(DISABLE_AFTER_S // DAY_S + 2):
+        desk.top_up(str(day))
+        desk.deliver(DAY_S)
+    assert not desk.endpoint(endpoint_id).enabled
+    desk.database.call(book.change_endpoint, endpoint_id, "org", {"enabled": True})
+    listener.answers.clear()
+    desk.top_up("after")
+    desk.deliver()
+    assert desk.endpoint(endpoint_id).failing_since_ms is None
+
+
+def test_a_slow_endpoint_keeps_nobody_else_waiting(desk: Desk) -> None:
+    _, slow = desk.listen()
+    _, quick = desk.listen()
+    slow.answers.append(-2)
+    desk.top_up()
+
+    async def run() -> float:
+        began_s = time.monotonic()
+        running = asyncio.ensure_future(desk.deliverer.run())
+        await asyncio.to_thread(quick.wait, 1)
+        desk.top_up("2")
+        await asyncio.to_thread(quick.wait, 2)
+        took_s = time.monotonic() - began_s
+        running.cancel()
+        await desk.deliverer.drained()
+        return took_s
+
+    assert asyncio.run(run()) < 2
+    assert len(slow.heard) == 1  # one at a time
+
+
+def test_who_dies_with_a_delivery_leaves_it_to_the_next(desk: Desk) -> None:
+    endpoint_id, listener = desk.listen()
+    desk.top_up()
+    desk.database.call(book.fan_out, desk.clock)
+    assert len(desk.database.call(book.claim, desk.clock, 10, frozenset())) == 1  # and is killed
+    assert desk.database.call(book.claim, desk.clock, 10, frozenset()) == []  # by another host
+    desk.deliver()
+    assert listener.heard == []
+    desk.deliver(WEBHOOK_CLAIM_S)
+    listener.wait(1)
+    assert desk.deliveries(endpoint_id)[0].state == "done"
+
+
+def test_both_secrets_sign_for_a_day_after_a_rotation(desk: Desk) -> None:
+    endpoint_id, listener = desk.listen()
+    had = desk.endpoint(endpoint_id)
+    old, fresh = desk.master.open(had.secret_sealed, had.id, had.master_version), book.new_secret()
+    sealed, old_sealed = desk.master.seal(fresh, had.id), desk.master.seal(old, had.id).secret
+    desk.database.call(book.rotate_secret, desk.clock, endpoint_id, "org", sealed, old_sealed)
+    desk.top_up()
+    desk.deliver()
+    listener.wait(1)  # with the old secret
+    listener.secrets = [shown_secret(fresh)]
+    desk.top_up("2")
+    desk.deliver(DAY_S + 1)
+    listener.wait(2)
+    assert listener.signatures == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://example.com/", "only https"),
+        ("https://127.0.0.1/", "private network"),
+        ("https://localhost:8080/", "private network"),
+        ("https://169.254.169.254/latest/meta-data", "private network"),
+        ("https://[::1]/", "private network"),
+        ("https://10.1.2.3/", "private network"),
+    ],
+)
+def test_the_operators_own_network_is_out_of_reach(desk: Desk, url: str, why: str) -> None:
+    desk.top_up()
+    row = desk.database.look(lambda tx: tx.execute(sa.select(events)).mappings().one())
+    status, said = send(url, event_of(row), 0, [b"x" * 32], private=False)
+    assert status == 0
+    assert why in said
+
+
+def test_old_events_are_forgotten_with_what_was_made_of_them(desk: Desk) -> None:
+    endpoint_id, _ = desk.listen()
+    desk.top_up()
+    desk.deliver()
+    desk.now_ms += (EVENTS_KEPT_S + 1) * 1000
+    desk.top_up("2")
+    desk.database.call(book.forget, desk.clock)
+    assert desk.told() == ["wallet.topped_up"]
+    assert desk.deliveries(endpoint_id) == []
+
+
+CHECKS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+    (book.check_endpoint, ("ftp://host", None)),
+    (book.check_endpoint, ("https://user:pass@host", None)),
+    (book.check_endpoint, ("https://host", ("no.such",))),
+]
+
+
+@pytest.mark.parametrize(("check", "args"), CHECKS)
+def test_what_cannot_be_listened_at_is_named(check: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    with pytest.raises(Exception, match=r"url|types"):
+        check(*args)
+
+
+def test_the_page_for_customers_verifies_what_is_sent_and_lists_every_type(desk: Desk) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+    for kind, told in EVENTS.items():
+        assert f"| `{kind}` | {told} |" in page
+    shown: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], shown)  # noqa: S102 - it is our own page
+    desk.top_up()
+    row = desk.database.look(lambda tx: tx.execute(sa.select(events)).mappings().one())
+    event, secret = event_of(row), book.new_secret()
+    body = body_of(event)
+    headers = {
+        "webhook-id": event.id,
+        "webhook-timestamp": "5",
+        "webhook-signature": signed(event.id, 5, body, [secret]),
+    }
+    assert shown["verified"](shown_secret(secret), headers, body)
+    assert not shown["verified"](shown_secret(book.new_secret()), headers, body)
+    assert not shown["verified"](shown_secret(secret), headers, body + b" ")
