@@ -120,7 +120,8 @@ def _command(name: str, route: Route) -> click.Command:
         with opened(data) as (database, layout):
             if "{organisation_id}" in route.path or "organisation_id" in _fields(route):
                 told["organisation_id"] = database.look(one_organisation, told.pop("organisation", None))
-            rooms = build_rooms(read({"data": data}).settings, layout, database, Follower(database, Clock()))
+            clock = Clock()
+            rooms = build_rooms(read({"data": data}).settings, layout, clock, database, Follower(database, clock))
             app = own_app(rooms, OPERATOR)
             status, answer = asyncio.run(_ask(app, *_request(route, told)))
         if status >= 400:

@@ -147,7 +147,7 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
 
 def _add_errors(app: FastAPI, rooms: Rooms) -> None:
     """Errors are told in the dialect of their path."""
-    entrances = Entrances(Signet(rooms.master))
+    entrances = Entrances(Signet(rooms.master), rooms.clock)
 
     async def own(request: Request, error: Exception) -> Response:
         assert isinstance(error, OpenmaasError)

@@ -39,8 +39,7 @@ class Entrances:
     """Every path of inference, those that count tokens and those that list models, and the dialect in which any path
     is refused: that of the longest of ``homes`` that it begins with."""
 
-    def __init__(self, signet: Signet, clock: Clock = Clock()) -> None:  # noqa: B008 - a frozen value
-        self.signet = signet
+    def __init__(self, signet: Signet, clock: Clock) -> None:
         openai, anthropic, responses = OpenAI(), Anthropic(signet), Responses(signet)
         zhipu, coding = Zhipu(clock, keep_thoughts=False), Zhipu(clock, keep_thoughts=True)
         self._plain: Dialect = openai

@@ -10,8 +10,7 @@ import uvicorn
 from openmaas.control.app import build_app
 from openmaas.control.rooms import Rooms
 from openmaas.core.clock import Clock
-from openmaas.files.depot import Depot
-from openmaas.files.face import Files
+from openmaas.house.files import open_files
 from openmaas.house.invoicing import issuer_of
 from openmaas.house.layout import Layout
 from openmaas.house.orders import follow_orders, say_ready, told_to_stop
@@ -22,21 +21,15 @@ from openmaas.store.changes import Follower
 from openmaas.store.database import Database
 
 
-def build_rooms(settings: Settings, layout: Layout, database: Database, follower: Follower) -> Rooms:
+def build_rooms(settings: Settings, layout: Layout, clock: Clock, database: Database, follower: Follower) -> Rooms:
     """What the API works on. ``follower`` tells which keys have changed; it is the caller's to run."""
-    clock = Clock()
     master = MasterKeys(layout.master_keys)
     return Rooms(
         database=database,
         keys=Keys(database, follower, clock, master),
         master=master,
         clock=clock,
-        files=Files(
-            database,
-            Depot(layout.files(settings.files_folder)),
-            clock,
-            project_bytes_max=settings.files_bytes_per_project,
-        ),
+        files=open_files(settings, layout, clock, database),
         journals=layout.journals,
         weights=layout.weights,
         meters=layout.meters,
@@ -51,7 +44,7 @@ async def _run(settings: Settings) -> None:
     layout, clock = Layout(settings.data, settings.database_url), Clock()
     database = Database(layout.database)
     follower = Follower(database, clock)
-    rooms = build_rooms(settings, layout, database, follower)
+    rooms = build_rooms(settings, layout, clock, database, follower)
     await follower.start()
     config = uvicorn.Config(
         build_app(rooms),

@@ -12,8 +12,8 @@ import msgspec
 from openmaas.core.bounds import JOB_CHORES_S, JOB_LANE_MAX
 from openmaas.core.clock import Clock
 from openmaas.core.errors import Conflict, StoreFailed
-from openmaas.files.depot import Depot
 from openmaas.files.face import Files
+from openmaas.house.files import open_files
 from openmaas.house.layout import Layout
 from openmaas.house.orders import follow_orders, say_ready, told_to_stop
 from openmaas.house.settings import Settings
@@ -69,8 +69,7 @@ async def _run(settings: Settings) -> None:
         raise Conflict("another worker of this folder has not left yet")
     database = Database(layout.database)
     follower = Follower(database, clock)
-    depot = Depot(layout.files(settings.files_folder))
-    files = Files(database, depot, clock, project_bytes_max=settings.files_bytes_per_project)
+    files = open_files(settings, layout, clock, database)
     relays = Relays([layout.socket(f"inside{number}") for number in range(settings.relays)])
     batches = Batches(files, relays, clock, settings.batch_concurrency)
     worker = Worker(
@@ -81,7 +80,7 @@ async def _run(settings: Settings) -> None:
         {BATCH: batches, MESSAGE_BATCH: batches, TASK: Tasks(relays, settings.task_concurrency)},
         (Lane((BATCH, MESSAGE_BATCH), JOB_LANE_MAX), Lane((TASK,), settings.task_concurrency)),
         home=layout.home,
-        place=depot.place,
+        place=files.depot.place,
     )
 
     async def count() -> Counts:

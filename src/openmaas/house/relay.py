@@ -94,11 +94,11 @@ class Relay:
         )
         journey = Journey(
             clock=clock,
-            entrances=Entrances(Signet(master)),
+            entrances=Entrances(Signet(master), clock),
             keys=keys,
             catalog=self.catalog,
             prices=self.prices,
-            funds=Funds(self.database, self.follower, self.clock),
+            funds=Funds(self.database, self.follower, clock),
             limits=self.limits,
             purse=self.purse,
             journal=self.journal,

@@ -54,7 +54,6 @@ class Flow:
         self._answer = answer
         self._clock = clock
         self._context = context_tokens
-        self._size_bytes_asked = ask.size_bytes
         self._prompt_estimate = min(ask.size_bytes // 4, context_tokens)  # tokens
         self._ask, self._served_name, self._ticket = ask, served_name, ticket
         self._stream: Reading | None = ask.reading(served_name, ticket) if ask.stream else None
@@ -189,7 +188,7 @@ class Flow:
         elif not self._answer.gone:
             self.error = engine_error(self._status, body)
             if isinstance(self.error, ContextExceeded):  # an engine that told no counts is believed all the same
-                self.error.counted(max(self._size_bytes_asked // 4, self._context + 1), self._context)
+                self.error.counted(max(self._ask.size_bytes // 4, self._context + 1), self._context)
 
     def _pass_on(self, block: bytes) -> None:
         if self._answer.gone:
