@@ -209,15 +209,6 @@ def top_up(
     )
 
 
-def _tell(tx: sa.Connection, clock: Clock, event: str | None, made: Transfer, owner: str) -> None:
-    """Tell the customer whose account it is, of those kinds that customers are told of."""
-    if event is not None and owner:
-        currency = made.debit.rpartition(":")[2]
-        amount = {"amount": show_amount(made.amount_nanos), "currency": currency}
-        told = {"transfer_id": made.id, "state": made.state, **amount, "memo": made.memo}
-        announce(tx, clock, owner, event, told)
-
-
 def list_transfers(tx: sa.Connection, *, account_id: str | None, after: str, limit: int) -> list[Transfer]:
     """Transfers by id, which is the order in which they were made, after ``after``."""
     query = sa.select(transfers).where(transfers.c.id > after).order_by(transfers.c.id).limit(limit)
@@ -230,6 +221,15 @@ def find_transfer(tx: sa.Connection, request_key: str) -> Transfer | None:
     """The transfer that was made with this key."""
     row = tx.execute(sa.select(transfers).where(transfers.c.request_key == request_key)).mappings().first()
     return None if row is None else Transfer(**row)
+
+
+def _tell(tx: sa.Connection, clock: Clock, event: str | None, made: Transfer, owner: str) -> None:
+    """Tell the customer whose account it is, of those kinds that customers are told of."""
+    if event is not None and owner:
+        currency = made.debit.rpartition(":")[2]
+        amount = {"amount": show_amount(made.amount_nanos), "currency": currency}
+        told = {"transfer_id": made.id, "state": made.state, **amount, "memo": made.memo}
+        announce(tx, clock, owner, event, told)
 
 
 def _move(tx: sa.Connection, made: Transfer) -> None:

@@ -43,10 +43,8 @@ class Peers:
 
     async def jobs(self) -> JobCounts | None:
         """The worker's counts; None when it does not answer."""
-        heard = asyncio.ensure_future(
-            _heard(self._jobs, _job_counts.decode)
-        )  # a walk is no task, and a time-out needs one
-        return await heard
+        # a walk is no task, and a time-out needs one
+        return await asyncio.ensure_future(_heard(self._jobs, _job_counts.decode))
 
     async def _ask(self, number: int) -> Counts | None:
         if number == self._own:

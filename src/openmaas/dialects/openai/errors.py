@@ -59,8 +59,6 @@ def render(error: OpenmaasError) -> tuple[int, bytes, bytes]:
 _SHARED: dict[str, type[e.BadRequest]] = {
     kind.code: kind for kind in (e.ContextExceeded, e.FieldInvalid, e.BodyInvalid)
 }
-
-
 #: How vendors say that a prompt is too long, when not by our code: vLLM, SGLang and llama.cpp by their words, Zhipu by
 #: a number. https://docs.bigmodel.cn, "error codes"
 _TOO_LONG = re.compile(

@@ -13,6 +13,7 @@ Llama 3.1 and GLM-4-9B.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 
 from openmaas.core.bounds import TOOL_SPACE_MAX
@@ -26,9 +27,8 @@ _FENCE, _FENCE_LINE = "```", re.compile(r"```[a-z_]{0,16}[ \t]{0,8}\r?\n")
 _FENCE_BEGUN = re.compile(r"`{1,2}|```[a-z_]{0,16}[ \t]{0,8}\r?")
 
 
-class _Lines:
-    """What both parsers share. ``_opening`` says where in the text at the beginning of a line the ``{`` of a call may
-    stand: its place, -1 for nowhere, None while that is not known."""
+class _Lines(ABC):
+    """What both parsers share."""
 
     def __init__(self, names: Collection[str], new_id: NewId) -> None:
         self._names = frozenset(names)
@@ -61,11 +61,14 @@ class _Lines:
             self._pen.say(rest)
         return self._pen.closed()
 
+    @abstractmethod
     def _opening(self, text: str) -> int | None:
-        raise NotImplementedError
+        """Where in ``text``, which begins a line, the ``{`` of a call may stand: its place, -1 for nowhere, None while
+        that is not known."""
 
+    @abstractmethod
     def _new_call(self) -> JsonCall:
-        raise NotImplementedError
+        """What reads the call that begins there."""
 
     def _text(self) -> bool:
         text = self._tape.text
