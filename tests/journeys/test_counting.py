@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from installation import Installation
+from openmaas.core.bounds import COUNTS_AT_ONCE
 
 ASKED = {"model": "echo", "messages": [{"role": "user", "content": "one two three"}]}
 #: What a vendor answers to ``/tokenize``, by the name it has the model by, and what our caller gets.
@@ -22,7 +23,10 @@ VENDORS = {
     "is-down": (500, {}, 502),
     "is-busy": (429, {}, 503),
     "refuses": (400, {"error": {"message": "no such role"}}, 400),
+    "ponders": (200, {"count": 7}, 200),
 }
+#: When the one that ponders may say it.
+SPEAK = threading.Event()
 
 
 class Vendor(BaseHTTPRequestHandler):
@@ -34,6 +38,8 @@ class Vendor(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         assert self.path == "/tokenize", self.path
         status, answer, _ = VENDORS[body["model"]]
+        if body["model"] == "ponders":
+            SPEAK.wait(30)
         data = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(data)))
@@ -93,10 +99,28 @@ def test_who_may_not_use_a_model_may_not_count_with_it(echo: Installation) -> No
     assert echo.ask("GET", "/tokenize")[0] == 405
 
 
+def test_who_counts_without_end_is_told_to_wait_and_keeps_nobody_else_waiting(house: Installation) -> None:
+    _, greedy = house.organisation("1")
+    _, other = house.organisation("1")
+    slow = ASKED | {"model": "ponders"}
+
+    def count(_: int) -> tuple[int, str | None]:
+        status, headers, _body = house.ask("POST", "/tokenize", slow, key=greedy)
+        SPEAK.set() if status == 429 else None  # so that the others come back
+        return status, headers.get("retry-after")
+
+    SPEAK.clear()
+    with ThreadPoolExecutor(COUNTS_AT_ONCE + 1) as pool:
+        asked = pool.map(count, range(COUNTS_AT_ONCE + 1))
+        assert house.ask("POST", "/tokenize", ASKED, key=other)[0] == 200
+        assert sorted(asked) == [(200, None)] * COUNTS_AT_ONCE + [(429, "1")]
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_vendor_s_count_is_given_and_one_that_cannot_count_is_estimated_openly(
     house: Installation, vendor: str
 ) -> None:
+    SPEAK.set()
     status, headers, body = house.ask("POST", "/tokenize", ASKED | {"model": vendor})
     assert status == VENDORS[vendor][2], body
     if status == 200:

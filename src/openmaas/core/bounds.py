@@ -176,6 +176,7 @@ BORROW_VALKEY_TIMEOUT_S = 1.0  #: a Valkey that does not answer within this is t
 BORROW_TABLES_TIMEOUT_S = 3.0  #: … and a database, whose writers wait for one another's disk
 BORROW_AGAIN_S = 0.5  #: how often a dead lender is asked again
 BORROW_MEET_S = 2.0  #: after it is back relays stay apart for this, until all have told what they used meanwhile
+COUNTS_AT_ONCE = 64  #: token counts of one organisation on one relay; Claude Code asks 25 times at once
 
 # ── files, jobs, batches ──────────────────────────────────────────────────────────────────────────────────────────
 FILE_BYTES_MAX = 512 * 1024 * 1024  #: of one upload, as OpenAI's; it goes to disk as it comes

@@ -1,17 +1,20 @@
 """How many tokens a prompt has, asked of the engine that would answer it.
 
-It is exact, because the engine applies its own template; free, for nothing is generated; and outside every limit and
-seat, for coding tools ask two dozen times at once. Of a vendor that cannot count (its endpoint has no ``/tokenize``) it
-is an estimate that says so: a client without any answer would send a request to find out, and pay for it.
+It is exact, because the engine applies its own template; free, for nothing is generated; and outside every limit that
+is sold, for coding tools ask two dozen times at once. What bounds it is how many may be under way at the same time. Of
+a vendor that cannot count (its endpoint has no ``/tokenize``) it is an estimate that says so: a client without any
+answer would send a request to find out, and pay for it.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from openmaas.core.bounds import COUNTS_AT_ONCE
 from openmaas.core.errors import EngineFailed
 from openmaas.dialects.dialect import Ask, Count, Ticket
 from openmaas.dialects.openai.errors import engine_error
+from openmaas.limits.seats import Seats
 from openmaas.relay.door.message import Answer, Request
 from openmaas.relay.journey import Journey
 from openmaas.relay.replicas import Replica
@@ -40,18 +43,27 @@ class _Told(msgspec.Struct):
     max_model_len: int | None = None
 
 
-async def count(journey: Journey, request: Request, answer: Answer, request_id: str) -> None:
-    """Answer one request for a count. Raises what refuses it."""
-    caller, counter = await journey.recognise(request), journey.entrances.counts[request.head.path]
-    caller.need("inference")
-    journey.check_encoding(request)
-    ask = counter.dialect.ask(counter.kind, await request.whole())
-    await journey.keeping.recall(ask, caller)
-    context, _ = journey.offer(ask, caller)
-    replica = journey.replicas.line(ask.model).nearest()
-    found = await tokens_of(journey.pool, replica, ask, context)
-    tag = counter.dialect.tag(request_id) + (_ESTIMATED if found.estimated else b"")
-    answer.whole(200, _JSON + tag, counter.say(found, Ticket(request_id, journey.clock.wall_ms(), ask.model)))
+class Counting:
+    """Answers requests for a count."""
+
+    def __init__(self, journey: Journey) -> None:
+        self._journey = journey
+        self._seats = Seats(COUNTS_AT_ONCE)
+
+    async def answer(self, request: Request, answer: Answer, request_id: str) -> None:
+        """Answer one. Raises what refuses it."""
+        journey = self._journey
+        caller, counter = await journey.recognise(request), journey.entrances.counts[request.head.path]
+        caller.need("inference")
+        journey.check_encoding(request)
+        ask = counter.dialect.ask(counter.kind, await request.whole())
+        with self._seats.take(caller.organisation_id):
+            await journey.keeping.recall(ask, caller)
+            context, _ = journey.offer(ask, caller)
+            replica = journey.replicas.line(ask.model).nearest()
+            found = await tokens_of(journey.pool, replica, ask, context)
+        tag = counter.dialect.tag(request_id) + (_ESTIMATED if found.estimated else b"")
+        answer.whole(200, _JSON + tag, counter.say(found, Ticket(request_id, journey.clock.wall_ms(), ask.model)))
 
 
 async def tokens_of(pool: Pool, replica: Replica, ask: Ask, context_tokens: int) -> Count:

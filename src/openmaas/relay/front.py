@@ -11,7 +11,7 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import Draining, Internal, MethodUnknown, ModelUnknown, OpenmaasError
 from openmaas.dialects.dialect import Offer
 from openmaas.dialects.openai.errors import render
-from openmaas.relay.counting import count
+from openmaas.relay.counting import Counting
 from openmaas.relay.door.message import Answer, Request
 from openmaas.relay.exposition import exposition
 from openmaas.relay.handover import hand_over
@@ -34,7 +34,7 @@ class Front:
         self, journey: Journey, control: Place, clock: Clock, peers: Peers, *, cors_origins: frozenset[str]
     ) -> None:
         self.draining = False
-        self._journey = journey
+        self._journey, self._counting = journey, Counting(journey)
         self._paths, self._counts = journey.entrances.paths, journey.entrances.counts
         self._doorsteps = journey.entrances.doorsteps
         self._posts = {*self._paths, *self._counts}
@@ -59,7 +59,7 @@ class Front:
             if request.head.method == "POST" and request.head.path in self._paths and not self.draining:
                 await self._journey.infer(request, answer, request_id)
             elif request.head.method == "POST" and request.head.path in self._counts and not self.draining:
-                await count(self._journey, request, answer, request_id)
+                await self._counting.answer(request, answer, request_id)
             else:
                 await self._walk_else(request, answer, request_id)
         except OpenmaasError as error:
