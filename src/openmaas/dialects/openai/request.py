@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from openmaas.core.bounds import CHOICES_MAX, TEMPLATE_TOKENS, TEXT_BYTES_MAX
+from openmaas.core.bounds import CHOICES_MAX, MEDIA_TOKENS, TEMPLATE_TOKENS, TEXT_BYTES_MAX
 from openmaas.core.errors import BodyInvalid, FieldInvalid
 from openmaas.dialects.asked import Asked
 from openmaas.dialects.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, Manner, Reading, Ticket
@@ -20,6 +20,7 @@ from openmaas.dialects.engine.heed import heeds
 from openmaas.dialects.openai.answer import Stream, renamed, renamer
 from openmaas.dialects.openai.chat import NOT_FORWARDED, conversation
 from openmaas.dialects.openai.chat_answer import ChatVoice
+from openmaas.dialects.openai.media import media
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
@@ -80,9 +81,15 @@ class Ask:
         self.output_tokens = None if kind == "embeddings" else _output_tokens(members)
 
     def prompt_tokens_max(self, context_tokens: int) -> int:
-        """No token is shorter than one byte of the body, but for what the chat template adds."""
-        most = self.size_bytes + TEMPLATE_TOKENS * self.choices
-        return most if self.kind == "embeddings" else min(context_tokens * self.choices, most)
+        """No token is shorter than one byte of the body, but for what the chat template adds and what a picture, a
+        sound or a file is worth."""
+        most, whole = self.size_bytes + TEMPLATE_TOKENS * self.choices, context_tokens * self.choices
+        if self.kind == "embeddings":
+            return most
+        if most < whole and "messages" in self.members:
+            found = media(bytes(self.members["messages"]))
+            most = whole if found is None else most + found * MEDIA_TOKENS
+        return min(whole, most)
 
     def output_tokens_max(self, default: int, context_tokens: int) -> int:
         """Per choice: what was asked or ``default``, never more than the context; an embedding generates nothing."""
