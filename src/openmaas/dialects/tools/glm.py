@@ -13,12 +13,11 @@ llama.cpp. Thoughts are taken off before (``thinking.py``).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from openmaas.core.bounds import TOOL_NAME_MAX, TOOL_VALUE_MAX
-from openmaas.dialects.tools.parsing import NewId, Piece
-from openmaas.dialects.tools.pen import SPACE, Pen
-from openmaas.dialects.tools.tape import Tape, bites
+from openmaas.dialects.tools.parsing import NewId
+from openmaas.dialects.tools.pen import SPACE
+from openmaas.dialects.tools.steps import Steps
 from openmaas.dialects.tools.typed import STRING, Schemas, as_json, inside, kinds, quoted
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
@@ -27,43 +26,28 @@ _VALUE, _VALUE_END = "<arg_value>", "</arg_value>"
 _NAME = re.compile(r"[ \t\r\n]*[\w.:/-]*[ \t\r\n]*")
 
 
-class Glm:
+class Glm(Steps):
     """A ``Parser``. ``schemas`` types the arguments; a call of a tool that it does not have is a call all the same."""
 
     def __init__(self, schemas: Schemas, new_id: NewId) -> None:
         self._schemas = schemas
-        self._pen = Pen(new_id)
-        self._tape = Tape()
-        self._step: Callable[[], bool] = self._text
+        super().__init__(new_id)
         self._name = ""
         self._keys: set[str] = set()
         self._key = ""
         self._parts: list[str] = []
         self._size = 0
 
-    def feed(self, text: str) -> list[Piece]:
-        """See ``Parser``."""
-        for bite in bites(text):
-            self._tape.text += bite
-            while self._step():
-                pass
-        return self._pen.taken()
-
-    def finish(self) -> list[Piece]:
-        """See ``Parser``."""
-        rest = self._tape.rest()
+    def _end(self, rest: str) -> None:
         if self._step == self._begin:
             self._pen.say(_OPEN + rest)
         elif self._step == self._read_string:
             self._pen.argue(inside(rest))
             self._pen.spoil("", "the answer ended inside a call")
-        elif self._step == self._spoilt:
-            self._pen.spoil_more(rest)
         elif self._pen.calling:
             self._pen.spoil("".join(self._parts) + rest, "the answer ended inside a call")
         else:
             self._pen.say(rest)
-        return self._pen.closed()
 
     # ── each step reads on and is true when the next may read more ────────────────────────────────────────────────
     def _text(self) -> bool:

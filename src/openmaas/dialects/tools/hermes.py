@@ -10,46 +10,29 @@ NousResearch/Hermes-2-Pro and Qwen2.5.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from openmaas.dialects.tools.json_call import JsonCall
-from openmaas.dialects.tools.parsing import NewId, Piece
+from openmaas.dialects.tools.parsing import NewId
 from openmaas.dialects.tools.pen import SPACE, Pen
-from openmaas.dialects.tools.tape import Tape, bites
+from openmaas.dialects.tools.steps import Steps
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 
 
-class Hermes:
+class Hermes(Steps):
     """A ``Parser``. A call of an unknown tool is a call all the same."""
 
     def __init__(self, new_id: NewId) -> None:
-        self._pen = Pen(new_id)
-        self._tape = Tape()
-        self._step: Callable[[], bool] = self._text
+        super().__init__(new_id)
         self._call = JsonCall()
 
-    def feed(self, text: str) -> list[Piece]:
-        """See ``Parser``."""
-        for bite in bites(text):
-            self._tape.text += bite
-            while self._step():
-                pass
-        return self._pen.taken()
-
-    def finish(self) -> list[Piece]:
-        """See ``Parser``."""
-        rest = self._tape.rest()
+    def _end(self, rest: str) -> None:
         if self._step == self._read:
             if self._call.opened:
                 self._pen.spoil(self._unsaid(), "the answer ended inside a call")
             else:
                 self._pen.say(self._unsaid())
-        elif self._step == self._spoilt:
-            self._pen.spoil_more(rest)
         else:
             self._pen.say(rest)
-        return self._pen.closed()
 
     def _text(self) -> bool:
         words, tag = self._tape.until(_OPEN)

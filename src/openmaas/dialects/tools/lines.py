@@ -13,53 +13,38 @@ Llama 3.1 and GLM-4-9B.
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from abc import abstractmethod
+from collections.abc import Collection
 
 from openmaas.core.bounds import TOOL_SPACE_MAX
 from openmaas.dialects.tools.hermes import write
 from openmaas.dialects.tools.json_call import JsonCall
-from openmaas.dialects.tools.parsing import NewId, Piece
-from openmaas.dialects.tools.pen import SPACE, Pen
-from openmaas.dialects.tools.tape import Tape, bites
+from openmaas.dialects.tools.parsing import NewId
+from openmaas.dialects.tools.pen import SPACE
+from openmaas.dialects.tools.steps import Steps
 
 _FENCE, _FENCE_LINE = "```", re.compile(r"```[a-z_]{0,16}[ \t]{0,8}\r?\n")
 _FENCE_BEGUN = re.compile(r"`{1,2}|```[a-z_]{0,16}[ \t]{0,8}\r?")
 
 
-class _Lines(ABC):
+class _Lines(Steps):
     """What both parsers share."""
 
     def __init__(self, names: Collection[str], new_id: NewId) -> None:
         self._names = frozenset(names)
-        self._pen = Pen(new_id)
-        self._tape = Tape()
-        self._step: Callable[[], bool] = self._text
+        super().__init__(new_id)
         self._opened = ""  # what stood before the {
         self._fenced = self._listed = False
         self._start = self._margin = True  # a line begins here; and white space before it does not count
         self._call = JsonCall()
 
-    def feed(self, text: str) -> list[Piece]:
-        """See ``Parser``."""
-        for bite in bites(text):
-            self._tape.text += bite
-            while self._step():
-                pass
-        return self._pen.taken()
-
-    def finish(self) -> list[Piece]:
-        """See ``Parser``."""
-        rest = self._tape.rest()
+    def _end(self, rest: str) -> None:
         if self._step == self._read and self._pen.calling:
             self._pen.spoil(self._call.raw(), "the answer ended inside a call")
         elif self._step == self._read:
             self._pen.say(self._opened + self._call.raw())
-        elif self._step == self._spoilt:
-            self._pen.spoil_more(rest)
         else:
             self._pen.say(rest)
-        return self._pen.closed()
 
     @abstractmethod
     def _opening(self, text: str) -> int | None:
