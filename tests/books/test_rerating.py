@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -18,6 +19,7 @@ from openmaas.ledger.law import receipts, transfers
 from openmaas.ledger.legs import Leg
 from openmaas.ledger.papers.rerating import Outcome, Period, batch_of, rerate
 from openmaas.ledger.posting.batch import post, retire
+from openmaas.ledger.posting.hours import Used, list_used
 from openmaas.ledger.posting.receipts import find_posted
 from openmaas.ledger.prices import price_book, set_price
 from openmaas.ledger.spending.leasing import Fill, Step, lease, open_journal
@@ -181,6 +183,25 @@ def test_a_rolling_window_gets_back_what_was_paid_in_the_end(shop: Shop) -> None
     assert shop.has(window) == 10 * CNY
     shop.database.call(set_price, model="m", currency="credits", terms=flat(0, 0), from_ms=0)
     assert shop.rerate() == Outcome(1)  # it came back already
+
+
+def test_usage_by_the_quarter_has_the_credits_that_were_paid_in_the_end_and_each_once(shop: Shop) -> None:
+    windows = ("window:org:sub/5h:credits", "window:org:sub/week/0:credits")
+    shop.database.call(set_price, model="m", currency="credits", terms=flat(CNY, CNY), from_ms=0)
+    shop.database.call(open_journal, "rly_w", "home", 1)
+    for window in windows:
+        fill = {"fill": Fill(10 * CNY, 10**9), "least_nanos": 0, "wish_nanos": 0, "share": 1}
+        shop.database.call(lease, CLOCK, window, Step("rly_w", 1), **fill)
+    shop.sell("req_1", Usage(2 * MILLION, MILLION, MILLION), {windows: 5 * CNY})
+    shop.sell("req_2", Usage(MILLION, MILLION), {WALLET: 5 * CNY})
+    used = Used(0, "m", 2, 3 * MILLION, MILLION, 2 * MILLION, 3 * CNY)
+    asked = {"since_ms": 0, "until_ms": 2}
+    assert shop.database.look(list_used, "org", **asked) == [used]
+    shop.database.call(set_price, model="m", currency="credits", terms=flat(CNY // 2, CNY // 2), from_ms=0)
+    shop.rerate()
+    assert shop.database.look(list_used, "org", **asked) == [msgspec.structs.replace(used, credits_nanos=3 * CNY // 2)]
+    assert shop.database.look(list_used, "org", since_ms=2, until_ms=9) == []
+    assert shop.database.look(list_used, "somebody else", **asked) == []
 
 
 def test_a_budget_that_counted_along_is_corrected_with_the_wallet_or_not_at_all(shop: Shop) -> None:

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from openmaas.control import (
+    balances,
     batches,
     customers,
     customers_papers,
@@ -27,6 +28,7 @@ from openmaas.control import (
     manage_usage,
     message_batches,
     payments,
+    quota,
     responses,
     tasks,
     webhooks,
@@ -117,6 +119,10 @@ def build_app(rooms: Rooms) -> FastAPI:
     app.include_router(tasks.routes(rooms, caller), prefix=FORMS["zhipu"])
     for form, prefix in (("openai", "/v1"), ("zhipu", "/api/v1")):
         app.include_router(responses.routes(rooms, caller, form), prefix=prefix)
+    for own in (quota.routes, balances.zhipu_routes):
+        app.include_router(own(rooms, caller), prefix="/api")
+    for base in ("/v1", ""):  # old clients ask without the version
+        app.include_router(balances.openai_routes(rooms, caller), prefix=base)
     app.include_router(message_batches.routes(rooms, caller), prefix="/api/anthropic/v1")
     app.include_router(payments.provider_routes(rooms), prefix="/payments")
     _add_errors(app, rooms)

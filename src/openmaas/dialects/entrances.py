@@ -11,12 +11,14 @@ from openmaas.dialects.anthropic.dialect import Anthropic
 from openmaas.dialects.dialect import Count, Dialect, Signet, Ticket
 from openmaas.dialects.openai.dialect import OpenAI
 from openmaas.dialects.responses.dialect import Responses
+from openmaas.dialects.zhipu.console import Console
 from openmaas.dialects.zhipu.dialect import Zhipu
 
 #: What SDKs of Anthropic send on every path: where two dialects have the same, it tells which is meant.
 _ANTHROPIC = b"anthropic-version"
-#: Where paths begin that belong to Zhipu's dialect, those of its console included.
-_ZHIPU = ("/api/paas/", "/api/coding/", "/api/monitor/", "/api/biz/")
+#: Where paths begin that belong to Zhipu's dialect, and those of its console.
+_ZHIPU = ("/api/paas/", "/api/coding/")
+_CONSOLE = ("/api/monitor/", "/api/biz/")
 
 
 class Entrance(msgspec.Struct, frozen=True):
@@ -76,7 +78,7 @@ class Entrances:
         #: Base URLs that some client asks for before it sends anything, to see that somebody is there.
         self.doorsteps = ("/api/anthropic", "/api/anthropic/api/hello", "/api/hello")
         self.homes: dict[str, Dialect] = {"/api/anthropic": anthropic, "/v1/messages": anthropic}
-        self.homes |= dict.fromkeys(_ZHIPU, zhipu)
+        self.homes |= dict.fromkeys(_ZHIPU, zhipu) | dict.fromkeys(_CONSOLE, Console(clock, keep_thoughts=False))
 
     def dialect_of(self, path: str, headers: Mapping[bytes, bytes]) -> Dialect:
         """In whose words a caller of ``path`` is answered when it is not inference."""

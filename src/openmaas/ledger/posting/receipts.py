@@ -125,10 +125,10 @@ def list_usage(
     since_day: str,
     until_day: str,
     offset: int,
-    limit: int,
+    limit: int | None,
 ) -> list[Row]:
     """Sums of usage grouped ``by`` any of ``day``, ``organisation_id``, ``project_id``, ``key_id``, ``model``, from
-    ``since_day`` to ``until_day`` (both included, UTC), always apart by currency."""
+    ``since_day`` to ``until_day`` (both included, UTC), always apart by currency; all of them without ``limit``."""
     group = [usage_days.c[name] for name in (*by, "currency")]
     sums = [
         sa.func.sum(usage_days.c[name]).label(name)

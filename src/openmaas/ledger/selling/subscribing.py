@@ -201,6 +201,16 @@ def list_subscriptions(
     return [_subscription(row) for row in tx.execute(query).mappings()]
 
 
+def list_unended(
+    tx: sa.Connection, organisation_id: str, now_ms: int, *, offset: int = 0, limit: int
+) -> list[tuple[Subscription, Plan]]:
+    """What an organisation has and what is paid to follow it, each with its plan: first the one that runs."""
+    ours = (subscriptions.c.organisation_id == organisation_id) & (subscriptions.c.until_ms > now_ms)
+    query = sa.select(subscriptions).where(ours).order_by(subscriptions.c.started_ms).offset(offset).limit(limit)
+    found = [_subscription(row) for row in tx.execute(query).mappings()]
+    return [(each, find_plan(tx, each.plan_id)) for each in found]
+
+
 def _tell(tx: sa.Connection, clock: Clock, event: str, who: Subscription, *, once: str | None = None) -> None:
     told = {"subscription_id": who.id, "plan_id": who.plan_id, "next_plan_id": who.next_plan_id}
     announce(tx, clock, who.organisation_id, event, {**told, "until_at": iso_utc(who.until_ms)}, once=once)
