@@ -60,15 +60,16 @@ crash: $(VENV)/.dev ## break the house two hundred times and see that no money i
 test-long: $(VENV)/.dev ## run the tests with a thousand seeds where there are fifty
 	@OPENMAAS_TEST_LONG=1 $(BIN)/python -m pytest -q
 
-clients: $(VENV)/.dev setup-npm setup-zai setup-zhipuai ## run the real SDKs and coding tools against houses of their own
+clients: $(VENV)/.dev setup-npm setup-zai setup-zhipuai setup-quota ## run the real SDKs and coding tools against houses of their own
 	@$(BIN)/python -m pytest -q -rs tests/clients
 
-# Zhipu's SDKs want different versions of one package, and neither is needed by anything else.
+# Zhipu's SDKs want different versions of one package, and neither is needed by anything else; nor is a quota tool.
 ZHIPU_zai     := zai-sdk==0.2.3
 ZHIPU_zhipuai := zhipuai==2.1.5.20250825 sniffio
-setup-zai setup-zhipuai: setup-%: $(VENV)-%/.done
-$(VENV)-zai/.done $(VENV)-zhipuai/.done: $(VENV)-%/.done:
-	@echo "· installing Zhipu's SDK $*"
+ZHIPU_quota   := check-llm-quota==0.1.0
+setup-zai setup-zhipuai setup-quota: setup-%: $(VENV)-%/.done
+$(VENV)-zai/.done $(VENV)-zhipuai/.done $(VENV)-quota/.done: $(VENV)-%/.done:
+	@echo "· installing Zhipu's clients: $*"
 	@$(PYTHON) -m venv $(VENV)-$* && $(VENV)-$*/bin/pip install --disable-pip-version-check -q $(ZHIPU_$*) && touch $@ || \
 	  { echo "It could not be installed; its test will be skipped."; rm -rf $(VENV)-$*; }
 
@@ -120,4 +121,4 @@ lock: ## renew the locks from pyproject.toml
 	@rm -rf $(VENV)-lock
 
 clean: ## remove the environment and the caches; your data stays
-	@rm -rf $(VENV) $(VENV)-zai $(VENV)-zhipuai $(VENV)-litellm $(VENV)-npm .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(VENV)-zai $(VENV)-zhipuai $(VENV)-quota $(VENV)-litellm $(VENV)-npm .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
