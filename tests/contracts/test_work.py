@@ -178,3 +178,12 @@ def test_what_ended_is_forgotten_after_its_time_and_what_is_open_never(office: O
     assert office.database.look(book.still_open, [task.id, other.id]) == {other.id}
     assert office.database.call(book.prune, office.now_ms) == 1
     assert [row.id for row in office.database.look(book.list_jobs, limit=9)] == [other.id]
+
+
+def test_a_job_that_no_worker_claims_has_ended_when_it_is_cancelled(office: Office) -> None:
+    job = office.add("ftjob")
+    assert office.claim() is None
+    office.now_ms += 5
+    ended = office.database.call(book.cancel, office.clock, job.id, "prj_1")
+    assert (ended.state, ended.ended_ms, ended.turn) == ("cancelled", office.now_ms, 0)
+    assert office.database.call(book.cancel, office.clock, job.id) == ended

@@ -17,9 +17,10 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import LeaseLost, ThingUnknown
 from openmaas.store.changes import note
 from openmaas.work.law import jobs
+from openmaas.work.wanted import BATCH, MESSAGE_BATCH, TASK, TUNING, UNCLAIMED
 
 #: How long jobs are told of after their end, by kind.
-KEPT_S = {"batch": BATCH_KEPT_S, "msgbatch": BATCH_KEPT_S, "task": TASK_KEPT_S}
+KEPT_S = {BATCH: BATCH_KEPT_S, MESSAGE_BATCH: BATCH_KEPT_S, TASK: TASK_KEPT_S, TUNING: BATCH_KEPT_S}
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -139,10 +140,13 @@ def end(tx: sa.Connection, clock: Clock, job: Job, state: str, progress: str) ->
 
 
 def cancel(tx: sa.Connection, clock: Clock, job_id: str, project_id: str | None = None) -> Job:
-    """Ask for an end; its worker hears of it at once. One that has ended stays as it is. Raises ``ThingUnknown``."""
+    """Ask for an end; its worker hears of it at once, and one that no worker claims has ended with this. One that has
+    ended stays as it is. Raises ``ThingUnknown``."""
     found = find_job(tx, job_id, project_id)
     if found.state != "open" or found.cancel_ms is not None:
         return found
+    if found.kind in UNCLAIMED:
+        return end(tx, clock, found, "cancelled", found.progress)
     now_ms = clock.wall_ms()
     note(tx, "jobs", job_id)
     return _changed(tx, jobs.update().where(jobs.c.id == job_id).values(cancel_ms=now_ms, due_ms=now_ms))

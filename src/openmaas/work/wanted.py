@@ -27,11 +27,15 @@ def kind_of(url: str) -> str:
 #: The same for Zhipu's async tasks.
 TASK_TARGET = "/api/paas/v4/chat/completions"
 #: Kinds of jobs; an id begins with its kind.
-BATCH, MESSAGE_BATCH, TASK = "batch", "msgbatch", "task"
+BATCH, MESSAGE_BATCH, TASK, TUNING = "batch", "msgbatch", "task", "ftjob"
+#: Of these, those that no worker claims yet.
+UNCLAIMED = frozenset({TUNING})
 #: Purposes of files that a message batch has for itself; lists of files leave them out.
 MESSAGE_INPUT, MESSAGE_OUTPUT = "msgbatch_input", "msgbatch_output"
 
 Form = Literal["openai", "zhipu", "anthropic"]
+#: How a model is tuned.
+Method = Literal["supervised", "dpo"]
 
 
 class BatchWanted(msgspec.Struct, frozen=True):
@@ -84,6 +88,22 @@ class TaskProgress(msgspec.Struct):
 
     status: int = 0
     answer: str = ""
+
+
+class TuningWanted(msgspec.Struct, frozen=True):
+    """A model to be made of ``model`` by the examples of a file. What ``hyperparameters`` lack, a trainer chooses."""
+
+    form: Form
+    model: str
+    training_file: str
+    validation_file: str | None
+    examples: int  # of the training file
+    method: Method
+    hyperparameters: dict[str, int | float]
+    seed: int
+    suffix: str | None
+    metadata: dict[str, str] | None
+    request_id: str  # the caller's own name of it; empty without one
 
 
 def text(value: msgspec.Struct) -> str:
