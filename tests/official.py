@@ -22,12 +22,15 @@ def document(vendor: str) -> dict[str, Any]:
 
 
 def _modern(schema: Any) -> Any:
-    """``nullable`` of OpenAPI 3.0, which the documents still use here and there, in the words of 3.1."""
+    """``nullable`` and ``exclusiveMinimum: true`` of OpenAPI 3.0, which the documents still use here and there, in the
+    words of 3.1."""
     if isinstance(schema, list):
         return [_modern(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     read = {name: _modern(value) for name, value in schema.items()}
+    if read.get("exclusiveMinimum") is True:
+        read["exclusiveMinimum"] = read.pop("minimum")
     if read.pop("nullable", False) is True:
         return {"anyOf": [read, {"type": "null"}]}
     return read

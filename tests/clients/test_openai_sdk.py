@@ -278,3 +278,22 @@ def test_no_choice_is_made_that_no_money_was_set_aside_for(client: openai.OpenAI
     )
     assert len(answer.choices) == 1
     assert answer.usage.completion_tokens <= 4
+
+
+def test_a_fine_tuning_job_is_queued_told_of_and_cancelled(echo: Installation) -> None:
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{echo.port}/v1", api_key=echo.key, max_retries=0)
+    example = b'{"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]}\n'
+    file = client.files.create(file=("examples.jsonl", example), purpose="fine-tune")
+    jobs = client.fine_tuning.jobs
+    job = jobs.create(
+        model="echo",
+        training_file=file.id,
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}},
+        seed=1,
+    )
+    assert (job.status, job.seed, job.hyperparameters.n_epochs, job.fine_tuned_model) == ("queued", 1, 2, None)
+    assert jobs.retrieve(job.id) == job
+    assert next(iter(jobs.list(limit=1))) == job
+    assert [event.level for event in jobs.list_events(job.id)] == ["info"] * 3
+    assert list(jobs.checkpoints.list(job.id)) == []
+    assert jobs.cancel(job.id).status == "cancelled"

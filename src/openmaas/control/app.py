@@ -31,6 +31,7 @@ from openmaas.control import (
     quota,
     responses,
     tasks,
+    tuning,
     webhooks,
 )
 from openmaas.control.bodies import Bodies, body_bytes_max
@@ -114,9 +115,10 @@ def build_app(rooms: Rooms) -> FastAPI:
     for own in (customers.routes, customers_papers.routes, payments.own_routes, webhooks.own_routes):
         app.include_router(own(rooms, caller), prefix="/v1")
     for form, prefix in FORMS.items():
-        for module in (files, batches):
+        for module in (files, batches, tuning):
             app.include_router(module.routes(rooms, caller, form), prefix=prefix)
-    app.include_router(tasks.routes(rooms, caller), prefix=FORMS["zhipu"])
+    for routes in (tasks.routes, tuning.deleting_routes):
+        app.include_router(routes(rooms, caller), prefix=FORMS["zhipu"])
     for form, prefix in (("openai", "/v1"), ("zhipu", "/api/v1")):
         app.include_router(responses.routes(rooms, caller, form), prefix=prefix)
     for own in (quota.routes, balances.zhipu_routes):

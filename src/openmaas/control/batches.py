@@ -132,6 +132,13 @@ def show_batch(job: Job, form: Form) -> dict[str, Any]:
     }
 
 
+def check_metadata(pairs: dict[str, str] | None) -> None:
+    """Raises ``FieldInvalid`` for more than a few short pairs."""
+    found = (pairs or {}).items()
+    if len(found) > BATCH_METADATA_MAX or any(len(k) + len(v) > 2 * CUSTOM_ID_BYTES_MAX for k, v in found):
+        raise FieldInvalid(f"metadata may have {BATCH_METADATA_MAX} short pairs", field="metadata")
+
+
 def _show_mistake(mistake: Mistake) -> dict[str, Any]:
     return msgspec.structs.asdict(mistake)
 
@@ -146,9 +153,7 @@ def _wanted(body: NewBatch, form: Form) -> tuple[BatchWanted, int]:
     if hours is None or not 1 <= int(hours[1]) <= BATCH_WINDOW_H_MAX:
         said = f"completion_window must be 24h, or another number of hours up to {BATCH_WINDOW_H_MAX}h"
         raise FieldInvalid(said, field="completion_window")
-    pairs = body.metadata or {}
-    if len(pairs) > BATCH_METADATA_MAX or any(len(k) + len(v) > 2 * CUSTOM_ID_BYTES_MAX for k, v in pairs.items()):
-        raise FieldInvalid(f"metadata may have {BATCH_METADATA_MAX} short pairs", field="metadata")
+    check_metadata(body.metadata)
     after = body.output_expires_after
     wanted = BatchWanted(
         form,

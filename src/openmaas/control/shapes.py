@@ -22,6 +22,8 @@ from openmaas.core.bounds import (
 Name = Annotated[
     str, Field(max_length=TEXT_BYTES_MAX, pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")
 ]
+#: What every database and every writer of JSON takes: a text without NUL and without halves of a pair.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 ModelName = Annotated[str, Field(min_length=1, max_length=TEXT_BYTES_MAX, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")]
 Amount = Annotated[str, Field(description="Decimal number in currency units", examples=["12.50"], max_length=32)]
 _CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$"
