@@ -151,6 +151,16 @@ def test_what_cannot_be_a_batch_is_refused_at_once(client: openai.OpenAI) -> Non
         assert refused.value.status_code in (400, 404)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"input_file_id": "\ud800"}, {"input_file_id": "\x00"}, {"metadata": {"a": "\ud800"}}]
+)
+def test_a_text_that_no_database_takes_is_refused_by_its_field(echo: Installation, wrong: dict[str, Any]) -> None:
+    good = upload(client_of(echo), [line("a")])
+    body = {"input_file_id": good, "endpoint": "/v1/chat/completions", **wrong}
+    status, _, answer = echo.ask("POST", "/v1/batches", body)
+    assert (status, json.loads(answer)["error"]["param"].partition(".")[0]) == (400, next(iter(wrong)))
+
+
 def test_a_batch_is_cancelled_and_every_line_says_so(client: openai.OpenAI) -> None:
     batch_id = begin(client, [line(str(number), cue="tokens=5,pace_ms=60") for number in range(50)])
     deadline = time.monotonic() + 20

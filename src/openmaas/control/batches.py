@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from openmaas.control.files import expires_after, show_list
 from openmaas.control.reading import Recognise, using
 from openmaas.control.rooms import Rooms
+from openmaas.control.shapes import Text
 from openmaas.core.bounds import BATCH_BYTES_MAX, BATCH_METADATA_MAX, BATCH_WINDOW_H_MAX, CUSTOM_ID_BYTES_MAX, PAGE_SIZE
 from openmaas.core.errors import FieldInvalid, TooLarge
 from openmaas.files.book import find_file
@@ -41,10 +42,10 @@ class ExpiresAfter(BaseModel):
 class NewBatch(BaseModel):
     """A batch to begin. Members that are not known are left alone, as on these wires everywhere."""
 
-    input_file_id: str
+    input_file_id: Text
     endpoint: str
     completion_window: str | None = None
-    metadata: dict[str, str] | None = None
+    metadata: dict[Text, Text] | None = None
     output_expires_after: ExpiresAfter | None = None
     auto_delete_input_file: bool | None = None
 
