@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 
 from desk import CLOCK, HOLD, WALLET, Desk
+from openmaas.core.terms import UNITS
 from openmaas.core.usage import Usage
 from openmaas.house.poster import build
 from openmaas.ledger.book import find_account
 from openmaas.ledger.law import accounts, charges, journals, receipts, transfers, usage_days
+from openmaas.ledger.legs import Leg
 from openmaas.ledger.spending.leasing import open_journal
 from openmaas.ledger.writing.journal import Journal
-from openmaas.ledger.writing.records import Closed
+from openmaas.ledger.writing.records import OUTCOMES, Closed, Opened
 
 ONE = Usage(3, 5)
 
@@ -67,6 +71,7 @@ def test_a_poster_that_begins_anew_posts_nothing_twice_and_leaves_nothing_out(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openmaas.ledger.posting.poster.POST_BATCH_MAX", 2)
+    desk.poster.batch = 2
     journal = desk.relay("rly_1")
     open_one = desk.opened("req_open")
     promise = journal.open(open_one)  # the floor stays here
@@ -137,4 +142,17 @@ def test_a_journal_says_the_same_to_whoever_opens_it_again(desk: Desk) -> None:
     before = rows(desk, journals)
     desk.database.call(open_journal, "rly_1", "elsewhere", 99)
     assert rows(desk, journals) == before
+    journal.end()
+
+
+@pytest.mark.parametrize("legs", [1, 5, 40, 400])
+def test_a_request_that_many_packs_pay_has_room_for_its_end(tmp_path: Path, legs: int) -> None:
+    most = 2**63 - 1
+    packs = tuple(Leg((f"pack:{number}",), "tokens", 1, most) for number in range(legs))
+    opened = Opened("req_1", most, "k", "p", "org", "m", "d", packs, batch=False)
+    usage = Usage(most, most, most, most, estimated=True, units=tuple((unit, most) for unit in UNITS))
+    journal = Journal(tmp_path / "life")
+    journal.close(
+        Closed(opened, most, most, max(OUTCOMES, key=len), usage, (most,) * legs, most, most), journal.open(opened)
+    )
     journal.end()

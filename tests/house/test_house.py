@@ -57,6 +57,7 @@ NO_LIMITS = {
     "AMOUNT_NANOS_MAX": "the law of a column of 64 bits, beside the arithmetic that needs it",
     "ACCOUNT_NANOS_MAX": "the same",
     "CLOSED_EXTRA_BYTES": "the form of a journal record, beside that form",
+    "CLOSED_LEG_BYTES": "the same",
     "_NONCE_BYTES": "of AES-GCM (NIST SP 800-38D)",
 }
 

@@ -84,3 +84,20 @@ def test_a_hold_that_waits_for_the_lease_to_grow_sees_what_others_took_meanwhile
     asyncio.run(
         play([(1_000, 0, 0), (1_000, 0, 3), (400_000, 100, 0), (10, 100, 0), (1_000, 100, 0), (90_000, 50, 2)], store)
     )
+
+
+def test_a_hold_that_is_opened_in_the_journal_is_never_given_back_without_its_end(tmp_path: Path) -> None:
+    """Its request is charged when the relay is gone, so nobody else may have leased the money meanwhile."""
+
+    async def play() -> None:
+        database = new_database("sqlite", tmp_path)
+        database.call(top_up, CLOCK, "org", currency="CNY", amount_nanos=TOP_UP, request_key="1", memo="")
+        database.call(open_journal, LIFE, "home", CLOCK.wall_ms())
+        purse = Purse(database, Follower(database, CLOCK), CLOCK, LIFE)
+        with await purse.hold([Source((Bound(WALLET),), "CNY", 1, 90_000)]) as hold:
+            hold.opened = True
+        await purse.close()
+        assert database.look(granted) == 90_000
+        database.close()
+
+    asyncio.run(play())

@@ -88,6 +88,8 @@ CREDENTIAL_BYTES_MAX = 4_096  #: a signed token has 250 bytes; hashing what is l
 
 # ── the store ─────────────────────────────────────────────────────────────────────────────────────────────────────
 BUSY_TIMEOUT_S = 10.0  #: a writer waits for another one; each transaction here takes milliseconds
+CONNECT_DATABASE_S = 5  #: a server that answers nobody is out; each transaction that waits for it holds a thread
+VANISHED_S = 30  #: a machine or a server that vanished is given up after this; no transaction thinks for as long
 DATABASE_THREADS = 4  #: of one process: SQLite has one writer, and readers seldom wait
 TRANSACTION_TRIES_MAX = 30  #: a transaction that met another one begins again so often …
 TRANSACTION_PAUSE_S_MAX = 0.05  #: … and pauses so long before it does, at most
@@ -107,7 +109,9 @@ LEASE_EMPTY_S = 0.25  #: an account that lacked an amount is not asked for as mu
 LEASE_IDLE_S = 2.0  #: an unused lease goes back after this
 RECALL_WAIT_S = 1.0  #: how long a hold waits for other relays to give back what they do not use …
 RECALL_POLL_S = 0.1  #: … looking so often
-POST_BATCH_MAX = 1_000  #: records posted in one transaction
+POST_BATCH_MAX = 1_000  #: records posted in one transaction …
+POST_BATCH_S = 0.25  #: … and fewer when it takes longer: relays lease of the same accounts meanwhile …
+POST_BATCH_MIN = 64  #: … so it begins with this
 POST_INTERVAL_S = 0.05  #: how long the poster sleeps when there is nothing …
 POST_INTERVAL_S_MAX = 0.4  #: … doubled up to this: an idle house is to cost nothing
 ORPHAN_GRACE_S = 3.0  #: after a relay died, engines have so long to notice and write their counts

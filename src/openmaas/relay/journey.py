@@ -161,7 +161,7 @@ class Journey:
         self, body: bytes, flow: Flow, replica: Replica, opened: Opened, hold: Hold, once: Repeat | None
     ) -> None:
         """Steps 6 and 7. Whatever the engine does, ``closed`` follows ``opened``. Raises what the engine raised."""
-        promise = self.journal.open(opened)
+        promise, hold.opened = self.journal.open(opened), True
         self.running.flows[opened.request_id] = flow
         try:
             await self.journal.durable()

@@ -26,9 +26,11 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from openmaas.core.bounds import (
     BUSY_TIMEOUT_S,
+    CONNECT_DATABASE_S,
     DATABASE_THREADS,
     TRANSACTION_PAUSE_S_MAX,
     TRANSACTION_TRIES_MAX,
+    VANISHED_S,
 )
 from openmaas.core.errors import SettingInvalid, StoreFailed
 from openmaas.store.migrations import migrate
@@ -39,6 +41,19 @@ T = TypeVar("T")
 #: SQLSTATEs after which the same transaction may succeed: it met another one, or the same key was just written.
 _MET_ANOTHER = frozenset({"40001", "40P01"})
 _KEY_TAKEN = "23505"
+
+
+#: A machine that loses its power inside a transaction closes no socket, and its locks would stop every house; one that
+#: loses its server would wait as long. https://www.postgresql.org/docs/current/runtime-config-client.html, and libpq's
+#: parameters.
+_WHEN_THE_OTHER_VANISHES = {
+    "options": f"-c idle_in_transaction_session_timeout={VANISHED_S * 1000} -c tcp_user_timeout={VANISHED_S * 1000}",
+    "connect_timeout": CONNECT_DATABASE_S,
+    "keepalives_idle": VANISHED_S // 2,
+    "keepalives_interval": VANISHED_S // 6,
+    "keepalives_count": 3,
+    "tcp_user_timeout": VANISHED_S * 1000,
+}
 
 
 class Database:
@@ -133,7 +148,12 @@ def _engine(address: str | Path) -> sa.Engine:
     if scheme not in ("postgresql", "postgres"):
         raise SettingInvalid("database_url must begin with postgresql:// or sqlite:///", field="database_url")
     try:
-        return sa.create_engine(f"postgresql+psycopg://{rest}", isolation_level="SERIALIZABLE", pool_pre_ping=True)
+        return sa.create_engine(
+            f"postgresql+psycopg://{rest}",
+            isolation_level="SERIALIZABLE",
+            pool_pre_ping=True,
+            connect_args=_WHEN_THE_OTHER_VANISHES,
+        )
     except ModuleNotFoundError:
         said = "database_url names PostgreSQL, whose driver is not installed; run: make setup-postgres"
         raise SettingInvalid(said, field="database_url") from None

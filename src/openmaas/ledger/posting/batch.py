@@ -100,6 +100,8 @@ def post_unbilled(tx: sa.Connection, clock: Clock, counts: dict[str, Usage]) -> 
     The customer pays what the receipt says; the difference is work that was done and that nobody pays for, told for
     each leg in its own currency.
     """
+    if not counts:
+        return 0
     book, ids, met = price_book(tx), list(counts), 0
     legs = legs_of(tx.execute(charges_of(ids)).all())
     for row in tx.execute(sa.select(receipts).where(receipts.c.request_id.in_(ids))).all():

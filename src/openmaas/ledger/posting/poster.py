@@ -9,6 +9,7 @@ so estimates are looked at again for a while (``_reconcile``).
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
@@ -22,6 +23,8 @@ from openmaas.core.bounds import (
     METER_KEPT_S,
     ORPHAN_GRACE_S,
     POST_BATCH_MAX,
+    POST_BATCH_MIN,
+    POST_BATCH_S,
     POST_INTERVAL_S,
     PRUNE_INTERVAL_S,
     RECONCILE_INTERVAL_S,
@@ -107,6 +110,7 @@ class Poster:
         self._forget_counts = forget_counts
         self._tails: dict[str, Tail] = {}
         self._gone: set[str] = set()
+        self.batch = POST_BATCH_MIN  # requests of the next transaction
         self._reconciled = _BEGIN
         self._reconciled_s = self._pruned_s = -math.inf
 
@@ -119,7 +123,7 @@ class Poster:
             while tail.read(self._folder):
                 while len(tail.closed) >= POST_BATCH_MAX:
                     posted += self._post(tail)
-            posted += self._post(tail)
+            posted += self._post_all(tail)
             if dead:
                 posted += self._bury(tail)
         now_s = self._clock.mono_s()
@@ -154,25 +158,43 @@ class Poster:
                 floor = Position(row.floor_segment, row.floor_offset)
                 self._tails[row.id] = Tail(row.id, floor, Position(row.cursor_segment, row.cursor_offset))
 
+    def _post_all(self, tail: Tail) -> int:
+        """What was read, or the cursor alone; returns how many requests were posted."""
+        posted = self._post(tail)
+        while tail.closed:
+            posted += self._post(tail)
+        return posted
+
     def _post(self, tail: Tail) -> int:
-        batch, rest = tail.closed[:POST_BATCH_MAX], tail.closed[POST_BATCH_MAX:]
-        cursor = tail.floor() if rest else tail.at.pair()
-        if not batch and cursor == tail.cursor:
+        """One batch. A transaction that takes long meets every lease of its accounts on PostgreSQL, and begins again:
+        so a batch has as many requests as are posted in ``POST_BATCH_S``, and half as many at each new try."""
+        if not tail.closed and tail.at.pair() == tail.cursor:
             return 0
-        counts = self._counts(_deployments(record.opened for record in batch if record.usage.estimated))
+        estimated = (record.opened for record in tail.closed[: self.batch] if record.usage.estimated)
+        counts, tries, size, began_s = self._counts(_deployments(estimated)), itertools.count(), 0, 0.0
 
         def book(tx: sa.Connection) -> int:
+            nonlocal size, began_s
+            size, began_s = max(1, self.batch >> next(tries)), self._clock.mono_s()
             # With a rest waiting only the floor may move: what is not posted must be read again after a crash.
-            floor = min(tail.floor(), tail.cursor) if rest else tail.floor()
-            fresh = post(tx, self._clock, tail.id, batch, cursor=tail.cursor if rest else cursor, floor=floor)
+            rest, floor = len(tail.closed) > size, tail.floor()
+            cursor, floor = (tail.cursor, min(floor, tail.cursor)) if rest else (tail.at.pair(), floor)
+            fresh = post(tx, self._clock, tail.id, tail.closed[:size], cursor=cursor, floor=floor)
             post_unbilled(tx, self._clock, counts)
             self._also(tx, fresh)
             return len(fresh)
 
-        count = self._database.call(book)
-        tail.closed = rest
-        if not rest:
-            tail.cursor = cursor
+        try:
+            count = self._database.call(book)
+        finally:
+            full, self.batch = len(tail.closed) >= size, max(1, size)
+        if self._clock.mono_s() - began_s > POST_BATCH_S:
+            self.batch = max(1, size // 2)
+        elif full:
+            self.batch = min(2 * size, POST_BATCH_MAX)
+        tail.closed = tail.closed[size:]
+        if not tail.closed:
+            tail.cursor = tail.at.pair()
         return count
 
     def _bury(self, tail: Tail) -> int:
@@ -184,9 +206,7 @@ class Poster:
         orphans = len(tail.open)
         if orphans:
             tail.closed.extend(self._settle_orphans(tail))
-        posted = 0
-        while tail.closed:
-            posted += self._post(tail)
+        posted = self._post_all(tail)
         tail.open.clear()  # not before: while they are open, a crash between two batches reads them again
         freed = self._database.call(retire, tail.id)
         log.info(

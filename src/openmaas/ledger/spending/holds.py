@@ -76,14 +76,16 @@ class Slice:
 
 
 class Hold:
-    """The most a request can cost, set aside by ``legs`` until ``settle`` or the end of the ``with``."""
+    """The most a request can cost, set aside by ``legs`` until ``settle`` or the end of the ``with``. Once it is
+    ``opened`` in the journal only ``settle`` ends it: without its ``closed`` it is charged when the relay is gone, so
+    it stays set aside until then."""
 
-    __slots__ = ("_ended", "_slices", "legs")
+    __slots__ = ("_ended", "_slices", "legs", "opened")
 
     def __init__(self) -> None:
         self.legs: list[Leg] = []
         self._slices: list[list[Slice]] = []
-        self._ended = False
+        self._ended = self.opened = False
 
     def __enter__(self) -> Hold:
         return self
@@ -91,7 +93,7 @@ class Hold:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if not self._ended:
+        if not (self._ended or self.opened):
             self.settle((0,) * len(self.legs))
 
     def take(self, source: Source, slices: list[Slice], nanos: int, now_s: float) -> None:

@@ -14,7 +14,16 @@ from pathlib import Path
 
 from openmaas.core.bounds import JOURNAL_READ_BYTES, JOURNAL_RESERVE_BYTES, JOURNAL_SEGMENT_BYTES
 from openmaas.core.errors import JournalFull
-from openmaas.ledger.writing.records import CLOSED_EXTRA_BYTES, Closed, Opened, Progress, Record, frame, next_record
+from openmaas.ledger.writing.records import (
+    CLOSED_EXTRA_BYTES,
+    CLOSED_LEG_BYTES,
+    Closed,
+    Opened,
+    Progress,
+    Record,
+    frame,
+    next_record,
+)
 from openmaas.store.files import lock, private_folder
 
 
@@ -56,7 +65,7 @@ class Journal:
     def open(self, opened: Opened) -> int:
         """Write ``opened``; returns the promise for ``close``. Raises ``JournalFull``, having written nothing."""
         bytes_ = frame(opened)
-        promise = len(bytes_) + CLOSED_EXTRA_BYTES
+        promise = len(bytes_) + CLOSED_EXTRA_BYTES + CLOSED_LEG_BYTES * len(opened.legs)
         self._reserve(len(bytes_) + promise)
         self._write(bytes_)
         self._promised += promise

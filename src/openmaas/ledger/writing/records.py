@@ -15,8 +15,10 @@ from openmaas.core.usage import Usage
 from openmaas.ledger.legs import Leg
 
 FRAME = struct.Struct("<II")
-#: What ``Closed`` adds to its ``Opened`` at most: ten integers and one a leg, an outcome, the units, the frame.
-CLOSED_EXTRA_BYTES = 448
+#: What ``Closed`` adds to its ``Opened`` at most: ten integers, an outcome, the units, the frame …
+CLOSED_EXTRA_BYTES = 320
+#: … and an integer a leg.
+CLOSED_LEG_BYTES = 9
 #: The outcomes a receipt can have; an outcome no relay lived to write is ``orphaned``.
 OUTCOMES = ("done", "client_closed", "engine_failed", "engine_refused", "orphaned")
 
