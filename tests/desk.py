@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from openmaas.core.clock import Clock
-from openmaas.core.terms import flat
+from openmaas.core.terms import Terms, flat
 from openmaas.core.usage import Usage
 from openmaas.engines.meter import Meter
 from openmaas.house.layout import Layout
@@ -37,7 +37,7 @@ class Desk:
         self.clock = clock
         self.database = database or Database(self.layout.database)
         self.database.prepare()
-        terms = flat(10**9, 2 * 10**9)
+        terms = Terms(flat(10**9, 2 * 10**9).bands, units={"call": 3 * 10**9})
         self.price = self.database.call(set_price, model="m", currency="CNY", terms=terms, from_ms=0)
         self.database.call(top_up, clock, "org", currency="CNY", amount_nanos=10**15, request_key="1", memo="")
         self.poster = build(self.layout, self.database, clock)

@@ -65,7 +65,7 @@ class Paying(RuleBasedStateMachine):
         for model, extra in (("a", ()), ("b", (Band(2 * PRICE, PRICE, 3 * PRICE, input_from=1_000),))):
             base = flat(PRICE, 2 * PRICE, PRICE // 2 + 1)
             for currency in ("CNY", "credits"):
-                self.price(model, currency, Terms(base.bands + extra))
+                self.price(model, currency, Terms(base.bands + extra, units={"call": 300 * PRICE + 1}))
         self.plans = [self.plan("lite", 1, 2), self.plan("pro", 3, 20)]
         self.world.begin_relay()
         self.pays_in(3 * 10**7)

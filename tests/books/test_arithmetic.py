@@ -101,6 +101,12 @@ def test_a_hold_is_taken_at_the_dearest_band_that_can_be_reached() -> None:
     assert BANDS.worst(1_000, 0) == 5 * 1_000 + 1  # it may end in the dearer band before
 
 
+def test_a_hold_has_the_units_that_a_request_may_use_each_rounded_up() -> None:
+    assert BANDS.worst(99, 9, units=(("call", 3), ("image", 5))) == 108 + 1 + 21
+    calls = Terms((BANDS.bands[0],), units={"call": 7 * MILLION, "image": 1})
+    assert calls.worst(0, 0, WHOLE // 2, (("call", 1), ("image", 1))) == 1 + 4 + 1
+
+
 @given(st.integers(0, 2_000), st.integers(0, 30), st.floats(0, 1), st.floats(0, 1), st.integers(0, WHOLE))
 def test_no_smaller_use_costs_more_than_the_worst(prompt: int, output: int, p: float, o: float, factor: int) -> None:
     used = Usage(int(prompt * p), int(output * o), int(prompt * p * o))

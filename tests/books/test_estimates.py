@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from desk import Desk
 from openmaas.core.usage import Usage
+from openmaas.ledger.law import receipts, usage_days
 
 GUESS = Usage(1, 1, estimated=True)
 COUNT = (100, 0, 50)  # prompt, cached, completion
@@ -22,6 +23,23 @@ def test_what_an_engine_counted_above_an_estimate_is_booked_with_the_receipt(des
     worth = desk.price.charge(Usage(100, 50), 1)
     assert desk.unbilled() == {"req_1": worth - desk.price.charge(GUESS, 1)}
     assert desk.disagreements() == []  # at this moment, not five seconds later
+
+
+def test_calls_that_only_the_engine_counted_are_booked_and_an_orphan_pays_them(desk: Desk) -> None:
+    meter, journal, calls = desk.meter(), desk.relay("rly_1"), (("call", 2),)
+    for request_id in ("req_1", "req_2"):
+        meter.append(request_id, "m", (0, 0, 0), "cancelled", calls)
+    desk.run(journal, "req_1", Usage(estimated=True))
+    journal.open(desk.opened("req_2"))
+    journal.end()
+    desk.poster.finish()
+    assert desk.unbilled() == {"req_1": 2 * 3_000}
+    query = sa.select(receipts.c.request_id, receipts.c.outcome, receipts.c.units, receipts.c.amount_nanos)
+    rows = desk.database.look(lambda tx: tx.execute(query.order_by(receipts.c.request_id)).all())
+    assert rows == [("req_1", "done", None, 0), ("req_2", "orphaned", [["call", 2]], 2 * 3_000)]
+    (day,) = desk.database.look(lambda tx: tx.execute(sa.select(usage_days)).all())
+    assert (day.requests, day.units_call, day.amount_nanos) == (2, 2, 2 * 3_000)
+    assert desk.disagreements() == []
 
 
 def test_counts_that_come_late_are_booked_however_many_estimates_there_are(

@@ -21,6 +21,8 @@ from servers import STORES, new_database
 NOW_MS = CLOCK.wall_ms()
 TODAY = iso_utc(NOW_MS)[:10]
 
+CALLS = (("call", 2),)
+
 
 @pytest.fixture(params=STORES)
 def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
@@ -52,10 +54,12 @@ def report(desk: Desk) -> dict[str, Difference]:
         7: (Usage(10, HOLD // 2_000 + 5), 5, "done", (10, 0, HOLD // 2_000 + 5)),
         8: (Usage(), 0, "engine_refused", None),
         9: (Usage(10, 5), 5, "done", (10, 0, 5)),
+        10: (Usage(units=CALLS), 0, "done", (0, 0, 0)),
+        11: (Usage(units=CALLS), 0, "done", None),
     }
     for number, (usage, delivered, outcome, counted) in cases.items():
         if counted is not None:
-            meter.append(f"req_{number}", "m", counted, "done")
+            meter.append(f"req_{number}", "m", counted, "done", usage.units)
         excess = max(desk.price.charge(usage, NOW_MS) - HOLD, 0)
         close(desk, number, usage, delivered, outcome, excess)
     desk.poster.step()
@@ -68,13 +72,13 @@ def report(desk: Desk) -> dict[str, Difference]:
 def test_every_request_stands_under_one_cause(desk: Desk) -> None:
     found = report(desk)
     assert {cause: row.requests for cause, row in found.items()} == {
-        "agree": 3,  # two that are equal, and one that an engine refused: nothing was billed and nothing counted
+        "agree": 4,  # three that are equal, and one that an engine refused: nothing was billed and nothing counted
         "excess": 1,
         "unbilled": 1,
         "estimated": 1,
         "orphaned": 1,
         "client_closed": 1,
-        "no_engine_count": 1,
+        "no_engine_count": 2,
     }
     left = found["client_closed"]
     assert (left.completion_tokens, left.engine_completion_tokens, left.delivered_tokens) == (6, 6, 3)
@@ -100,6 +104,21 @@ def test_an_engine_that_counted_less_than_was_billed_has_no_excuse(desk: Desk) -
     desk.poster.step()
     (row,) = reconcile(desk.database, TODAY, lambda _: {"req_1": Usage(10, 4)})
     assert row.cause == "differs"
+
+
+@pytest.mark.parametrize(("billed", "counted", "said"), [(0, 2, "that the books do not have"), (2, 1, "did not count")])
+def test_calls_that_an_engine_counted_otherwise_than_they_were_billed_are_found(
+    tmp_path: Path, billed: int, counted: int, said: str
+) -> None:
+    made = Desk(tmp_path / "data")
+    made.meter().append("req_1", "m", (0, 0, 0), "done", (("call", counted),))
+    made.run(made.relay("life"), "req_1", Usage(units=(("call", billed),)))
+    made.poster.step()
+    (found,) = made.disagreements()
+    assert said in found
+    (row,) = reconcile(made.database, "1970-01-01", lambda ids: engine_counts(made.layout, ids))
+    assert row.cause == "differs"
+    made.database.close()
 
 
 def test_a_journal_from_before_delivered_tokens_is_still_read(tmp_path: Path) -> None:

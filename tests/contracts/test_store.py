@@ -23,6 +23,8 @@ from servers import STORES, new_database, postgres
 
 CLOCK = Clock()
 FIRST_SCHEMA = Path(__file__).with_name("schema_1.sql")
+#: The first that ran on a server.
+SECOND_SCHEMA = Path(__file__).with_name("schema_2.postgresql.sql")
 
 
 @pytest.fixture(params=STORES)
@@ -68,6 +70,18 @@ def test_an_old_schema_becomes_what_a_new_one_is_and_its_books_agree(tmp_path: P
     assert report.receipts == before[1] == 6
     charged = migrated.look(lambda tx: tx.exec_driver_sql("SELECT sum(amount_nanos) FROM charges").scalar())
     assert charged == before[0] > 0
+    for database in (migrated, fresh):
+        database.close()
+
+
+def test_an_old_schema_of_a_server_becomes_what_a_new_one_is(tmp_path: Path) -> None:
+    migrated, fresh = Database(postgres().database()), new_database("postgresql", tmp_path)
+    with migrated.engine.begin() as tx:
+        tx.exec_driver_sql(SECOND_SCHEMA.read_text())
+    migrated.prepare()
+    assert schema(migrated) == schema(fresh)
+    counted = "SELECT requests, amount_nanos, units_call FROM usage_days"
+    assert migrated.look(lambda tx: tx.exec_driver_sql(counted).all()) == [(1, 5, 0)]
     for database in (migrated, fresh):
         database.close()
 

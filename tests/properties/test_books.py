@@ -17,8 +17,8 @@ from openmaas.core.bounds import ORPHAN_GRACE_S
 from openmaas.core.clock import Clock
 from openmaas.core.errors import InsufficientFunds, JournalFull
 from openmaas.core.money import charge_nanos, parse_amount, show_amount, worst_nanos
-from openmaas.core.terms import UNITS, Band, Terms, flat
-from openmaas.core.usage import Usage
+from openmaas.core.terms import Band, Terms, flat
+from openmaas.core.usage import UNITS, Usage
 from openmaas.ledger.audit import audit
 from openmaas.ledger.book import find_account, settle, top_up, transfer, wallet_id
 from openmaas.ledger.legs import Leg

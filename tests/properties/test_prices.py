@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from openmaas.core.money import MILLION, WHOLE
 from openmaas.core.terms import Band, Terms
-from openmaas.core.usage import Usage
+from openmaas.core.usage import UNITS, Units, Usage
 from openmaas.ledger.legs import rest_worst, split
 from openmaas.ledger.prices import Price, PriceBook, check_terms
 
@@ -26,17 +26,20 @@ def terms_drawn(draw: st.DrawFn) -> Terms:
     for place in sorted(draw(PLACES) | {(0, 0)}):
         dear, cached = sorted((draw(NANOS), draw(NANOS)), reverse=True)
         bands.append(Band(dear, cached, draw(NANOS), draw(st.none() | NANOS), *place))
-    made = Terms(tuple(bands))
+    made = Terms(tuple(bands), units=draw(st.dictionaries(st.sampled_from(UNITS), NANOS)))
     check_terms(made)
     return made
 
 
 @st.composite
-def uses_drawn(draw: st.DrawFn) -> tuple[int, int, Usage]:
+def uses_drawn(draw: st.DrawFn) -> tuple[int, int, Units, Usage]:
     """The most a request may use, and what it used."""
     prompt, output = draw(TOKENS), draw(TOKENS)
     used, answered = draw(st.integers(0, prompt)), draw(st.integers(0, output))
-    return prompt, output, Usage(used, answered, draw(st.integers(0, used)), draw(st.integers(0, answered)))
+    units = draw(st.dictionaries(st.sampled_from(UNITS), st.integers(0, 3_000)))
+    fewer = tuple((unit, draw(st.integers(0, most))) for unit, most in units.items())
+    spent = Usage(used, answered, draw(st.integers(0, used)), draw(st.integers(0, answered)), units=fewer)
+    return prompt, output, tuple(units.items()), spent
 
 
 def held(worsts: list[int], free: list[int]) -> list[int]:
@@ -53,9 +56,11 @@ def held(worsts: list[int], free: list[int]) -> list[int]:
 
 
 @given(terms=terms_drawn(), use=uses_drawn(), factor=FACTORS)
-def test_a_use_never_costs_more_than_its_worst_case(terms: Terms, use: tuple[int, int, Usage], factor: int) -> None:
-    prompt, output, usage = use
-    assert terms.charge(usage, factor) <= terms.worst(prompt, output, factor)
+def test_a_use_never_costs_more_than_its_worst_case(
+    terms: Terms, use: tuple[int, int, Units, Usage], factor: int
+) -> None:
+    prompt, output, units, usage = use
+    assert terms.charge(usage, factor) <= terms.worst(prompt, output, factor, units)
 
 
 @given(
@@ -63,10 +68,10 @@ def test_a_use_never_costs_more_than_its_worst_case(terms: Terms, use: tuple[int
     use=uses_drawn(),
 )
 def test_what_was_held_on_all_legs_covers_every_smaller_use(
-    legs: list[tuple[Terms, int, Fraction]], use: tuple[int, int, Usage]
+    legs: list[tuple[Terms, int, Fraction]], use: tuple[int, int, Units, Usage]
 ) -> None:
-    prompt, output, usage = use
-    worsts = [terms.worst(prompt, output, factor) for terms, factor, _ in legs]
+    prompt, output, units, usage = use
+    worsts = [terms.worst(prompt, output, factor, units) for terms, factor, _ in legs]
     holds = held(worsts, [int(worst * share) for worst, (_, _, share) in zip(worsts, legs, strict=True)])
     costs = [terms.charge(usage, factor) for terms, factor, _ in legs[: len(holds)]]
     paid, excess = split(costs, holds)

@@ -32,18 +32,25 @@ from whole import Relay
 
 LONG = os.environ.get("OPENMAAS_TEST_LONG")
 
+
+def used(prompt: int, completion: int, cached: int = 0, calls: int = 0) -> Usage:
+    return Usage(prompt, completion, cached, units=(("call", calls),) if calls else ())
+
+
 tokens = st.sampled_from([0, 1, 7, 100, 333, 1_001, 3_000])
-asks = st.tuples(pick, st.sampled_from("ab"), st.sampled_from(["api", "api", "coding"]), tokens, tokens, pick)
-uses = st.builds(Usage, tokens, tokens, st.just(0))
+calls = st.sampled_from([0, 0, 1, 3])
+asks = st.tuples(pick, st.sampled_from("ab"), st.sampled_from(["api", "api", "coding"]), tokens, tokens, pick, calls)
+uses = st.builds(used, tokens, tokens, st.just(0), calls)
 
 
 def cost_of(terms: Terms, usage: Usage) -> int:
-    """What a request costs, as a receipt explains it: three lines, each rounded half up."""
+    """What a request costs, as a receipt explains it: three lines and one a unit, each rounded half up."""
     fits = [b for b in terms.bands if b.input_from <= usage.prompt_tokens and b.output_from <= usage.completion_tokens]
     lines = (
         (usage.prompt_tokens - usage.cached_tokens, fits[-1].input_nanos),
         (usage.cached_tokens, fits[-1].cached_nanos),
         (usage.completion_tokens, fits[-1].output_nanos),
+        *((count, terms.units.get(unit, 0)) for unit, count in usage.units),
     )
     return sum(half_up(Fraction(units * price, 10**6)) for units, price in lines)
 
@@ -98,9 +105,9 @@ class WholeLedger(Paying):
 
     async def _come(self, wanted: list[tuple[Relay, Any]], leave: int) -> None:
         coming = []
-        for relay, (_, model, entrance, prompt, completion, key) in wanted:
+        for relay, (_, model, entrance, prompt, completion, key, calls) in wanted:
             who = ("org", f"p{key % 2}", f"k{key % 3}")
-            use = Use(model, entrance, *who, prompt, completion, self.world.now_ms)
+            use = Use(model, entrance, *who, prompt, completion, self.world.now_ms, units=(("call", calls),))
             coming.append(asyncio.ensure_future(relay.open(use)))
         await asyncio.wait(coming, timeout=0.02)
         for number, each in enumerate(coming):
@@ -132,25 +139,25 @@ class WholeLedger(Paying):
             assert opened.opened_ms < until_ms
             assert models is None or opened.model in models
 
-    @rule(which=pick, prompt=tokens, cached=st.integers(0, 100), completion=tokens)
-    def a_request_ends(self, which: int, prompt: int, cached: int, completion: int) -> None:
+    @rule(which=pick, prompt=tokens, cached=st.integers(0, 100), completion=tokens, calls=calls)
+    def a_request_ends(self, which: int, prompt: int, cached: int, completion: int, calls: int) -> None:
         """It may use more than was held: that is the operator's."""
         running = [(relay, i) for relay in self.world.relays for i in relay.running]
         if running:
-            self.ends(*running[which % len(running)], Usage(prompt, completion, prompt * cached // 100))
+            self.ends(*running[which % len(running)], used(prompt, completion, prompt * cached // 100, calls))
 
     def ends(self, relay: Relay, request_id: str, usage: Usage) -> None:
         relay.end(request_id, usage)
         self.world.counts[request_id] = usage
         self.opened[request_id] = (self.opened[request_id][0], usage)
 
-    @rule(which=pick, counted=st.booleans(), completion=tokens)
-    def a_relay_dies(self, which: int, counted: bool, completion: int) -> None:
+    @rule(which=pick, counted=st.booleans(), completion=tokens, calls=calls)
+    def a_relay_dies(self, which: int, counted: bool, completion: int, calls: int) -> None:
         relays = self.world.relays
         if relays:
             relay = relays[which % len(relays)]
             for request_id in relay.running:
-                usage = Usage(7, completion)
+                usage = used(7, completion, calls=calls)
                 if counted:
                     self.world.counts[request_id] = usage
                 else:

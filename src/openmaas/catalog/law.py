@@ -15,7 +15,7 @@ models = sa.Table(
     sa.Column("output_tokens_default", sa.Integer, nullable=False),  # when the caller names no maximum
     sa.Column("description", sa.String, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
-    sa.CheckConstraint("task IN ('generate', 'embed')"),
+    sa.CheckConstraint("task IN ('generate', 'embed', 'search', 'moderate')"),
     sa.CheckConstraint("context_tokens > 0 AND output_tokens_default >= 0"),
 )
 deployments = sa.Table(
@@ -33,7 +33,7 @@ deployments = sa.Table(
     sa.Column("options", sa.JSON, nullable=False),
     sa.Column("wanted", sa.String, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
-    sa.CheckConstraint("kind IN ('llama', 'embedder', 'echo', 'openai_http')"),
+    sa.CheckConstraint("kind IN ('llama', 'embedder', 'echo', 'search', 'moderator', 'openai_http')"),
     sa.CheckConstraint("wanted IN ('running', 'stopped')"),
     sa.CheckConstraint("(kind = 'openai_http') = (url <> '')"),
     sa.CheckConstraint("slots > 0"),

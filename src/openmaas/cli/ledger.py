@@ -94,7 +94,7 @@ def usage(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Tokens and money used, grouped; `export` writes every request."""
+    """Tokens, units and money used, grouped; `export` writes every request."""
     if ctx.invoked_subcommand is not None:
         return
     names = group_by(by)
@@ -105,8 +105,9 @@ def usage(
             list_usage, by=names, organisation_id=owner, since_day=first, until_day=last, offset=after, limit=limit
         )
     found = [shown(row) for row in rows]
-    columns = (*names, "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "amount", "currency")
-    show(found, as_json=as_json, text=table(found, columns))
+    columns = (*names, "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "units", "amount", "currency")
+    told = [row | {"units": ", ".join(f"{count} {unit}" for unit, count in row["units"].items())} for row in found]
+    show(found, as_json=as_json, text=table(told, columns))
 
 
 usage.add_command(export)

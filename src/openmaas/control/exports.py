@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 
 from openmaas.control.show import parse_time
 from openmaas.control.usage import parse_day
+from openmaas.core.usage import UNITS
 from openmaas.documents.sheets import FORMS, Columns, sheet, written
 from openmaas.ledger.papers.exporting import receipt_pages, statement
 from openmaas.store.database import Database
@@ -41,6 +42,7 @@ USAGE: Columns = {
     "completion_tokens": "integer",
     "reasoning_tokens": "integer",
     "delivered_tokens": "integer",
+    **{f"units_{unit}": "integer" for unit in UNITS},
     "estimated": "boolean",
     "batch": "boolean",
     "amount": "amount",

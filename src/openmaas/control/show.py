@@ -1,4 +1,5 @@
-"""Rows as the API gives them: nano-units become decimal text, milliseconds become RFC 3339, secrets stay away."""
+"""Rows as the API gives them: nano-units become decimal text, milliseconds become RFC 3339, pairs of units and
+counts become an object, secrets stay away."""
 
 from __future__ import annotations
 
@@ -29,6 +30,8 @@ def show(row: Mapping[str, Any] | msgspec.Struct) -> dict[str, Any]:
         elif name.endswith("_ms") and name not in _DURATIONS:
             moment = "at" if name == "at_ms" else f"{name.removesuffix('_ms')}_at"
             shown[moment] = iso_utc(value) if value else None
+        elif name == "units":
+            shown[name] = dict(value or ())
         else:
             shown[name] = sorted(value) if isinstance(value, frozenset) else value
     return shown

@@ -15,10 +15,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from openmaas.core.money import MILLION, WHOLE, charge_nanos, worst_nanos
-from openmaas.core.usage import Usage
+from openmaas.core.usage import Units, Usage
 
-#: What can be priced beside tokens, per million of them: ``storage`` is cached tokens times hours.
-UNITS = ("call", "character", "image", "second", "storage")
 MINUTES_A_DAY = 24 * 60
 WEEKDAYS = 7
 
@@ -77,7 +75,7 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """All that one price version says. ``bands`` are in the order of (input_from, output_from)."""
 
     bands: tuple[Band, ...]
-    units: dict[str, int] = {}
+    units: dict[str, int] = {}  # by the names of ``core.usage.UNITS``
     hours: tuple[Hours, ...] = ()  # the first that holds counts
     batch_ppm: int = MILLION // 2
 
@@ -96,11 +94,14 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
             total += charge_nanos(count, self.units.get(unit, 0), factor)
         return total
 
-    def worst(self, prompt_tokens: int, completion_tokens: int, factor: int = WHOLE) -> int:
-        """The most that so many tokens can cost, in the dearest band that they can reach."""
+    def worst(self, prompt_tokens: int, completion_tokens: int, factor: int = WHOLE, units: Units = ()) -> int:
+        """The most that so many tokens, in the dearest band that they can reach, and so many units can cost."""
+        most = 0
+        for unit, count in units:
+            most += worst_nanos(count, self.units.get(unit, 0), factor)
         if len(self.bands) == 1:
-            return self.bands[0].worst(prompt_tokens, completion_tokens, factor)
-        return max(
+            return most + self.bands[0].worst(prompt_tokens, completion_tokens, factor)
+        return most + max(
             band.worst(prompt_tokens, completion_tokens, factor)
             for band in self.bands
             if band.input_from <= prompt_tokens and band.output_from <= completion_tokens

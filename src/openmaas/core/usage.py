@@ -1,8 +1,14 @@
-"""What a request used, in tokens. Shared by dialects (which read it), the relay and the ledger (which prices it)."""
+"""What a request used, in tokens and units. Shared by dialects (which read it), the relay and the ledger (which prices
+it)."""
 
 from __future__ import annotations
 
 import msgspec
+
+#: What can be counted and priced beside tokens: ``storage`` is cached tokens times hours.
+UNITS = ("call", "character", "image", "second", "storage")
+#: So many of each of some ``UNITS``.
+Units = tuple[tuple[str, int], ...]
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -10,7 +16,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
     ``cached_tokens`` is the part of ``prompt_tokens`` read from the prefix cache; ``reasoning_tokens`` the part of
     ``completion_tokens`` spent thinking. ``estimated`` marks counts that no engine reported. ``units`` counts what is
-    no token, by the names of ``core.terms.UNITS``.
+    no token, by the names of ``UNITS``.
     """
 
     prompt_tokens: int = 0
@@ -18,7 +24,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
-    units: tuple[tuple[str, int], ...] = ()
+    units: Units = ()
 
 
 class PromptDetails(msgspec.Struct, gc=False):
@@ -34,12 +40,13 @@ class CompletionDetails(msgspec.Struct, gc=False):
 
 
 class WireUsage(msgspec.Struct, gc=False):
-    """The ``usage`` object as the OpenAI wire spells it."""
+    """The ``usage`` object as the OpenAI wire spells it, with what our own engines count that is no token."""
 
     prompt_tokens: int = 0
     completion_tokens: int | None = 0
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
+    units: dict[str, int] | None = None
 
     def usage(self) -> Usage:
         """The same as a ``Usage``; a count that is missing is 0."""
@@ -49,4 +56,9 @@ class WireUsage(msgspec.Struct, gc=False):
             max(self.completion_tokens or 0, 0),
             max((cached.cached_tokens or 0) if cached else 0, 0),
             max((reasoning.reasoning_tokens or 0) if reasoning else 0, 0),
+            units=_known(self.units) if self.units else (),
         )
+
+
+def _known(units: dict[str, int]) -> Units:
+    return tuple((name, units[name]) for name in UNITS if units.get(name, 0) > 0)

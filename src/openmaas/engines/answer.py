@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import msgspec
+
 from openmaas.core.errors import OpenmaasError
+from openmaas.core.usage import Units
 from openmaas.engines.meter import Meter, Outcome
 from openmaas.engines.wire import Exchange, error_body
 
@@ -17,9 +20,10 @@ _log = logging.getLogger(__name__)
 
 
 class Answer:
-    """Wraps an ``Exchange`` with counts. ``prompt`` … ``reasoning`` are tokens and grow while the engine works."""
+    """Wraps an ``Exchange`` with counts. ``prompt`` … ``reasoning`` are tokens and grow while the engine works;
+    ``units`` is what it did that is no token."""
 
-    __slots__ = ("_exchange", "_meter", "_model", "_settled", "cached", "completion", "prompt", "reasoning")
+    __slots__ = ("_exchange", "_meter", "_model", "_settled", "cached", "completion", "prompt", "reasoning", "units")
 
     def __init__(self, exchange: Exchange, meter: Meter, model: str) -> None:
         self._exchange = exchange
@@ -30,6 +34,7 @@ class Answer:
         self.cached = 0
         self.completion = 0
         self.reasoning = 0
+        self.units: Units = ()
 
     @property
     def over(self) -> bool:
@@ -40,8 +45,11 @@ class Answer:
         """The counts as the ``usage`` object of the OpenAI wire."""
         return (
             b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d},'
-            b'"completion_tokens_details":{"reasoning_tokens":%d}}'
-            % (self.prompt, self.completion, self.prompt + self.completion, self.cached, self.reasoning)
+            b'"completion_tokens_details":{"reasoning_tokens":%d}%b}'
+            % (
+                *(self.prompt, self.completion, self.prompt + self.completion, self.cached, self.reasoning),
+                b',"units":%b' % msgspec.json.encode(dict(self.units)) if self.units else b"",
+            )
         )
 
     def events(self, events: list[bytes]) -> None:
@@ -98,7 +106,7 @@ class Answer:
             return
         try:
             counts = (self.prompt, self.cached, self.completion)
-            self._meter.append(self._exchange.request_id, self._model, counts, outcome)
+            self._meter.append(self._exchange.request_id, self._model, counts, outcome, self.units)
         except OSError as wrong:
             # The answer itself still carries the counts; refusing finished work would help nobody.
             _log.error("meter line of %s not written: %s", self._exchange.request_id, wrong)
@@ -112,4 +120,5 @@ def attend(exchange: Exchange, meter: Meter, model: str, work: Callable[[Answer,
     except OpenmaasError as error:
         # Refused before it began: a count here would be one that nobody is billed for, and the books would disagree.
         answer.prompt = answer.cached = answer.completion = answer.reasoning = 0
+        answer.units = ()
         answer.failed(error)

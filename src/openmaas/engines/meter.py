@@ -1,8 +1,9 @@
 """The durable count: one JSON line for each answer, on the kernel's side before the answer's last bytes leave.
 
 It survives the death of the engine and of the relay (``process`` durability: written, not synced). An engine appends;
-whoever settles orphans reads with ``find``. It knows tokens, not prices. A file above ``METER_BYTES_MAX`` goes on in
-``<name>.1``, then ``<name>.2``: the highest number is the newest. ``forget`` removes old ones, beside whoever reads.
+whoever settles orphans reads with ``find``. It knows tokens and units, not prices. A file above ``METER_BYTES_MAX``
+goes on in ``<name>.1``, then ``<name>.2``: the highest number is the newest. ``forget`` removes old ones, beside who
+reads.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import msgspec
 
 from openmaas.core.bounds import METER_BYTES_MAX
 from openmaas.core.clock import Clock
-from openmaas.core.usage import Usage
+from openmaas.core.usage import Units, Usage
 
 _PREFIX = b'{"request_id":"'
 
 Outcome = Literal["done", "cancelled", "failed"]
 
 
-class MeterLine(msgspec.Struct, frozen=True, gc=False):
+class MeterLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What one request made an engine do. ``cached_tokens`` is part of ``prompt_tokens``."""
 
     request_id: str
@@ -34,6 +35,7 @@ class MeterLine(msgspec.Struct, frozen=True, gc=False):
     completion_tokens: int
     outcome: Outcome
     at_ms: int
+    units: Units = ()
 
 
 _encoder = msgspec.json.Encoder()
@@ -50,9 +52,11 @@ class Meter:
         self._number = max((number for number, _ in _generations(self._path)), default=0)
         self._open()
 
-    def append(self, request_id: str, model: str, counts: tuple[int, int, int], outcome: Outcome) -> None:
+    def append(
+        self, request_id: str, model: str, counts: tuple[int, int, int], outcome: Outcome, units: Units = ()
+    ) -> None:
         """Write one line; ``counts`` are prompt, cached, completion tokens. Raises ``OSError`` when the disk does."""
-        line = _encoder.encode(MeterLine(request_id, model, *counts, outcome, self._clock.wall_ms())) + b"\n"
+        line = _encoder.encode(MeterLine(request_id, model, *counts, outcome, self._clock.wall_ms(), units)) + b"\n"
         if self._size + len(line) > self._bytes_max and self._size:
             os.close(self._fd)
             self._number += 1
@@ -98,7 +102,7 @@ def find(places: str | Path | Iterable[str | Path], request_ids: Collection[str]
 def usages(lines: dict[str, MeterLine]) -> dict[str, Usage]:
     """The same as the ledger counts it."""
     return {
-        request_id: Usage(line.prompt_tokens, line.completion_tokens, line.cached_tokens)
+        request_id: Usage(line.prompt_tokens, line.completion_tokens, line.cached_tokens, units=line.units)
         for request_id, line in lines.items()
     }
 

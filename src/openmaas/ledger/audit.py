@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from openmaas.core.money import show_amount
-from openmaas.core.usage import Usage
+from openmaas.core.usage import UNITS, Usage
 from openmaas.ledger.law import (
     BOUNDED,
     accounts,
@@ -40,6 +40,7 @@ from openmaas.ledger.writing.records import Closed
 
 #: What usage by day counts beside amounts.
 _COUNTS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
+_UNITS = {unit: f"units_{unit}" for unit in UNITS}
 
 
 class Report(msgspec.Struct):
@@ -160,11 +161,12 @@ def _vouchers(tx: sa.Connection) -> list[str]:
 def _days(tx: sa.Connection, rows: dict[str, Any], lines: dict[str, list[Any]]) -> list[str]:
     said: Counter[str] = Counter()
     for row in tx.execute(sa.select(usage_days)):
-        said.update({name: getattr(row, name) for name in _COUNTS})
+        said.update({name: getattr(row, name) for name in (*_COUNTS, *_UNITS.values())})
         said[row.currency] += row.amount_nanos
     told = Counter({"requests": len(rows)})
     for receipt in rows.values():
         told.update({name: getattr(receipt, name) for name in _COUNTS[1:]})
+        told.update({_UNITS[unit]: count for unit, count in usage_of(receipt).units})
     for charge in (line for each in lines.values() for line in each if line.part == 0):
         told[_currency(charge)] += charge.amount_nanos
     first = (charges.c.request_id == corrections.c.request_id) & (charges.c.account_id == corrections.c.account_id)

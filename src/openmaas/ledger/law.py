@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from openmaas.core.usage import UNITS
 from openmaas.store.law import LAW, append_only
 
 
@@ -336,6 +337,7 @@ usage_days = sa.Table(
     _nanos("cached_tokens"),
     _nanos("completion_tokens"),
     _nanos("amount_nanos"),
+    *(_nanos(f"units_{unit}") for unit in UNITS),
 )
 idempotency = sa.Table(
     "idempotency",

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from openmaas.core.errors import FieldInvalid
 from openmaas.core.money import CREDITS, MILLION, TOKENS, check_currency
-from openmaas.core.terms import MINUTES_A_DAY, UNITS, WEEKDAYS, Terms
-from openmaas.core.usage import Usage
+from openmaas.core.terms import MINUTES_A_DAY, WEEKDAYS, Terms
+from openmaas.core.usage import UNITS, Units, Usage
 from openmaas.ledger.law import prices
 from openmaas.ledger.legs import Leg, split
 from openmaas.store.changes import note
@@ -40,9 +40,11 @@ class Price(msgspec.Struct, frozen=True):
         """What ``usage`` of a request opened at ``opened_ms`` costs."""
         return self.terms.charge(usage, self.terms.factor(opened_ms, batch=batch))
 
-    def worst(self, prompt_tokens: int, completion_tokens: int, opened_ms: int, *, batch: bool = False) -> int:
+    def worst(
+        self, prompt_tokens: int, completion_tokens: int, opened_ms: int, *, batch: bool = False, units: Units = ()
+    ) -> int:
         """The most that it can cost."""
-        return self.terms.worst(prompt_tokens, completion_tokens, self.terms.factor(opened_ms, batch=batch))
+        return self.terms.worst(prompt_tokens, completion_tokens, self.terms.factor(opened_ms, batch=batch), units)
 
 
 def set_price(

@@ -12,11 +12,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from openmaas.core.bounds import EXPORT_PAGE_MAX
+from openmaas.core.usage import UNITS
 from openmaas.ledger.book import find_account
 from openmaas.ledger.law import receipts, transfers, usage_days
 from openmaas.store.database import Database
 
 Row = dict[str, Any]
+_NO_UNITS = {f"units_{unit}": 0 for unit in UNITS}
 
 
 def statement(database: Database, account_id: str, from_ms: int, until_ms: int) -> Iterator[list[Row]]:
@@ -52,7 +54,7 @@ def receipt_pages(database: Database, organisation_id: str | None, from_ms: int,
     for owner in owners:
         after = (from_ms, "")
         while rows := database.look(_receipts, owner, after, until_ms):
-            yield [dict(row) for row in rows]
+            yield [dict(row) | _NO_UNITS | {f"units_{unit}": n for unit, n in row["units"] or ()} for row in rows]
             if len(rows) < EXPORT_PAGE_MAX:
                 break
             after = rows[-1]["opened_ms"], rows[-1]["request_id"]

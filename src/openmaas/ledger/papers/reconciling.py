@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from openmaas.core.bounds import RECONCILE_PAGE_MAX
 from openmaas.core.usage import Usage
 from openmaas.ledger.law import charges, receipts, transfers, usage_days
+from openmaas.ledger.posting.rows import usage_of
 from openmaas.store.database import Database
 
 #: Engines' own counts of these requests, for those that are known.
@@ -92,10 +93,10 @@ def cause_of(row: Any, counted: Usage | None) -> str:
         return "estimated"
     if row.outcome in ("orphaned", "client_closed"):
         return str(row.outcome)
-    billed = row.prompt_tokens, row.completion_tokens, row.cached_tokens
+    billed = row.prompt_tokens, row.completion_tokens, row.cached_tokens, usage_of(row).units
     if counted is None:
         return "no_engine_count" if any(billed) else "agree"
-    same = billed == (counted.prompt_tokens, counted.completion_tokens, counted.cached_tokens)
+    same = billed == (counted.prompt_tokens, counted.completion_tokens, counted.cached_tokens, counted.units)
     return "agree" if same else "differs"
 
 

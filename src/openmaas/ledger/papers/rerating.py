@@ -217,5 +217,6 @@ def _count_days(tx: sa.Connection, changes: list[Change]) -> None:
         sums[day, row.organisation_id, row.project_id, row.key_id, row.model, currency] -= change.change_nanos
     names = [column.name for column in usage_days.columns]
     if sums:
-        rows = [dict(zip(names, (*key, 0, 0, 0, 0, nanos), strict=True)) for key, nanos in sums.items()]
+        none = dict.fromkeys(names, 0)  # it is money alone that changes
+        rows = [{**none, **dict(zip(names, key, strict=False)), "amount_nanos": nanos} for key, nanos in sums.items()]
         upsert(tx, usage_days, rows)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from openmaas.core.clock import Clock, iso_utc
 from openmaas.core.money import CREDITS, TOKENS, show_amount
-from openmaas.core.usage import Usage
+from openmaas.core.usage import UNITS, Usage
 from openmaas.ledger.book import Account, open_account, own_id
 from openmaas.ledger.law import accounts, charges, journals, leases, payers, receipts, returns, transfers, usage_days
 from openmaas.ledger.legs import Leg
@@ -123,7 +123,7 @@ def unbilled_key(request_id: str, leg: int) -> str:
 def gaps_of(receipt: Any, legs: list[Leg], book: PriceBook, counted: Usage) -> list[int]:
     """By leg, in its currency: what ``counted`` would have cost above what the receipt says; below 0 when less."""
     billed = usage_of(receipt)
-    counted = msgspec.structs.replace(counted, reasoning_tokens=billed.reasoning_tokens, units=billed.units)
+    counted = msgspec.structs.replace(counted, reasoning_tokens=billed.reasoning_tokens)
     found = []
     for usage, sign in ((counted, 1), (billed, -1)):
         paid, excess = book.bill(legs, usage, receipt.opened_ms, batch=receipt.batch)
@@ -209,16 +209,19 @@ def _transfer(tx: sa.Connection, clock: Clock, key: str, kind: str, debit: str, 
 
 
 def _count_days(tx: sa.Connection, fresh: Iterable[Closed]) -> None:
-    """Tokens count with the last leg, amounts with each."""
+    """Tokens and units count with the last leg, amounts with each."""
     sums: dict[tuple[str, ...], list[int]] = {}
     for record in fresh:
         opened, usage = record.opened, record.usage
         who = (iso_utc(opened.opened_ms)[:10], opened.organisation_id, opened.project_id, opened.key_id, opened.model)
         for number, (leg, paid) in enumerate(zip(opened.legs, record.paid_nanos, strict=True), 1 - len(opened.legs)):
-            line = sums.setdefault((*who, leg.currency), [0, 0, 0, 0, 0])
-            tokens = (1, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
-            more = (*(tokens if number == 0 else (0, 0, 0, 0)), paid)
-            line[:] = [a + b for a, b in zip(line, more, strict=True)]
+            line = sums.setdefault((*who, leg.currency), [0] * (5 + len(UNITS)))
+            if number == 0:
+                units = dict(usage.units)
+                counts = (1, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, 0)
+                more = (*counts, *(units.get(unit, 0) for unit in UNITS))
+                line[:] = [a + b for a, b in zip(line, more, strict=True)]
+            line[4] += paid
     names = [column.name for column in usage_days.columns]
     if sums:
         upsert(tx, usage_days, [dict(zip(names, (*key, *line), strict=True)) for key, line in sums.items()])

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from openmaas.core.bounds import RECEIPT_POLL_S, RECEIPT_WAIT_S
 from openmaas.core.errors import ThingUnknown
+from openmaas.core.usage import UNITS
 from openmaas.ledger.law import corrections, journals, receipts, usage_days
 from openmaas.ledger.posting.rows import charge_rows, charges_of, receipt_row
 from openmaas.ledger.selling.explaining import explain
@@ -128,20 +129,26 @@ def list_usage(
     limit: int | None,
 ) -> list[Row]:
     """Sums of usage grouped ``by`` any of ``day``, ``organisation_id``, ``project_id``, ``key_id``, ``model``, from
-    ``since_day`` to ``until_day`` (both included, UTC), always apart by currency; all of them without ``limit``."""
+    ``since_day`` to ``until_day`` (both included, UTC), always apart by currency; all of them without ``limit``.
+    ``units`` are those that were used."""
     group = [usage_days.c[name] for name in (*by, "currency")]
-    sums = [
-        sa.func.sum(usage_days.c[name]).label(name)
-        for name in ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "amount_nanos")
-    ]
+    sums = [sa.func.sum(usage_days.c[name]).label(name) for name in (*_SUMS, *_UNITS.values())]
     query = sa.select(*group, *sums).where(usage_days.c.day.between(since_day, until_day))
     if organisation_id is not None:
         query = query.where(usage_days.c.organisation_id == organisation_id)
     rows = tx.execute(query.group_by(*group).order_by(*group).offset(offset).limit(limit)).mappings()
-    return [{name: int(v) if name in sums_names else v for name, v in row.items()} for row in rows]
+    return [
+        {
+            **{name: row[name] for name in (*by, "currency")},
+            **{name: int(row[name]) for name in _SUMS},
+            "units": {unit: int(row[name]) for unit, name in _UNITS.items() if row[name]},
+        }
+        for row in rows
+    ]
 
 
-sums_names = frozenset({"requests", "prompt_tokens", "cached_tokens", "completion_tokens", "amount_nanos"})
+_SUMS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "amount_nanos")
+_UNITS = {unit: f"units_{unit}" for unit in UNITS}
 
 
 def request_ids(tx: sa.Connection) -> list[str]:

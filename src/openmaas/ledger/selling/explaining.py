@@ -35,6 +35,7 @@ def _use(receipt: Mapping[str, Any], factor: int) -> str:
     if cached:
         said.append(f"{100 * cached / prompt:.0f} % cached")
     said.append(f"{receipt['completion_tokens']:,} output")
+    said += [f"{count:,} {unit}" for unit, count in receipt["units"] or ()]
     if factor != WHOLE:
         said.append(f"×{factor / WHOLE:g} {'peak' if factor > WHOLE else 'off-peak'}")
     return ", ".join(said)

@@ -18,6 +18,7 @@ from openmaas.core.bounds import FUNDS_CACHED_MAX, QUARTER_MS
 from openmaas.core.clock import Clock
 from openmaas.core.errors import ModelUnknown, PlanMissing
 from openmaas.core.money import CREDITS
+from openmaas.core.usage import Units
 from openmaas.ledger.book import wallet_id
 from openmaas.ledger.law import budgets, packs, payers, plans, subscriptions
 from openmaas.ledger.prices import Price, PriceBook
@@ -44,6 +45,7 @@ class Use(msgspec.Struct, frozen=True):
     completion_tokens: int
     opened_ms: int
     batch: bool = False
+    units: Units = ()
 
 
 class Pack(msgspec.Struct, frozen=True):
@@ -193,7 +195,7 @@ def _read(row: sa.RowMapping, kind: type[T]) -> T:
 
 
 def _source(bounds: tuple[Bound, ...], price: Price, use: Use) -> Source:
-    worst = price.worst(use.prompt_tokens, use.completion_tokens, use.opened_ms, batch=use.batch)
+    worst = price.worst(use.prompt_tokens, use.completion_tokens, use.opened_ms, batch=use.batch, units=use.units)
     return Source(bounds, price.currency, price.version, worst)
 
 
