@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from installation import Installation
+from searching import Web, attach
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A house that echoes, searches and moderates."""
+    folder, web = tmp_path_factory.mktemp("sdks"), Web()
+    for number in range(3):
+        web.page("GLM", f"https://example.com/{number}")
+    (folder / "words.txt").write_text("[ads] review\n加微信\n", "utf-8")
+    made = Installation(folder / "data")
+    made.start()
+    attach(made, "search_std", "search", "search", {"searxng": web.url}, "0.01")
+    attach(made, "moderation", "moderate", "moderator", {"words": folder / "words.txt"}, "0.001")
+    made.ready("search_std", "moderation")
+    yield made
+    made.end()
+    web.close()
+
+
 @pytest.mark.parametrize("sdk", ["zai", "zhipuai"])
-def test_an_sdk_chats_streams_calls_embeds_and_raises_its_own_errors(echo: Installation, sdk: str) -> None:
+def test_an_sdk_chats_searches_moderates_and_raises_its_own_errors(house: Installation, sdk: str) -> None:
     python = ROOT / f".venv-{sdk}" / "bin" / "python"
     if not python.exists():
         pytest.skip("`make clients` installs it")
     script = Path(__file__).parent / "zhipu_script.py"
-    command = [str(python), str(script), sdk, f"http://127.0.0.1:{echo.port}/api/paas/v4", echo.key]
+    command = [str(python), str(script), sdk, f"http://127.0.0.1:{house.port}/api/paas/v4", house.key]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
@@ -28,6 +47,10 @@ def test_an_sdk_chats_streams_calls_embeds_and_raises_its_own_errors(echo: Insta
         "call": "f",
         "vector": 8,
         "task": "PROCESSING",
+        "pages": ["https://example.com/0", "https://example.com/1"],
+        "tools": ["search_intent", "search_result"],
+        "chunks": ["search_intent", "search_result"],
+        "risks": ["PASS", "REVIEW"],
         "errors": ["APIRequestFailedError", "APIAuthenticationError"],
     }
 

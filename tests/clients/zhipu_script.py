@@ -26,6 +26,18 @@ called = client.chat.completions.create(model="echo", messages=hi, tools=[tool],
 told["call"] = called.choices[0].message.tool_calls[0].function.name
 told["vector"] = len(client.embeddings.create(model="echo", input="hi").data[0].embedding)
 told["task"] = client.chat.asyncCompletions.create(model="echo", messages=hi).task_status
+found = client.web_search.web_search(search_engine="search_std", search_query="glm", count=2, search_intent=True)
+told["pages"] = [page.link for page in found.search_result]
+said = [{"role": "user", "content": "glm"}]
+calls = client.tools.web_search(model="search_std", messages=said, stream=False).choices[0].message.tool_calls
+told["tools"] = [call.type for call in calls]
+told["chunks"] = [
+    call.type
+    for chunk in client.tools.web_search(model="search_std", messages=said, stream=True)
+    for call in chunk.choices[0].delta.tool_calls or []
+]
+judged = client.moderations.create(model="moderation", input=["hi", "加微信"])
+told["risks"] = [row["risk_level"] for row in judged.result_list]
 stranger = make(api_key="a.b", base_url=base, max_retries=0)
 told["errors"] = []
 for who, model in ((client, "nosuch"), (stranger, "echo")):

@@ -16,7 +16,7 @@ from openmaas.core.errors import AlreadyThere, FieldInvalid, ModelUnknown, Thing
 from openmaas.store.changes import note
 
 #: Engines that we start ourselves; the others are reached by URL.
-LOCAL_KINDS = ("llama", "embedder", "echo")
+LOCAL_KINDS = ("llama", "embedder", "echo", "search", "moderator")
 KINDS = (*LOCAL_KINDS, "openai_http")
 WEIGHED_KINDS = ("llama", "embedder")
 #: What an endpoint's options may say. ``cap``: by which name it is told how much it may generate; ``thinking``: how it
@@ -32,7 +32,7 @@ Option = str | int | float | bool
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model as customers see it. ``task`` is ``generate`` or ``embed``."""
+    """A model as customers see it. ``task`` is ``generate``, ``embed``, ``search`` or ``moderate``."""
 
     name: str
     task: str

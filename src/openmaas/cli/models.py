@@ -1,4 +1,4 @@
-"""``openmaas models``: pull weights, offer them, stop and start them, give them names, set prices."""
+"""``openmaas models``: pull weights, offer them, attach what runs elsewhere, stop and start, give names, set prices."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import click
+import msgspec
 import sqlalchemy as sa
 
 from openmaas.catalog.aliases import list_aliases, remove_alias, set_alias
@@ -20,13 +21,16 @@ from openmaas.catalog.book import (
 )
 from openmaas.cli.rooms import OPERATOR, opened
 from openmaas.cli.say import AS_JSON, DATA, Progress, plainly, show, table
+from openmaas.cli.selling import Route, command
 from openmaas.control.price_files import import_prices, read_prices
-from openmaas.control.pricing import show_price
+from openmaas.control.pricing import show_price, units_of
+from openmaas.control.shapes import NewDeployment, NewModel
 from openmaas.control.show import show as shown
 from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid
 from openmaas.core.money import parse_amount
-from openmaas.core.terms import flat
+from openmaas.core.terms import Terms, flat
+from openmaas.core.usage import UNITS
 from openmaas.engines.pull import pull
 from openmaas.engines.weights import catalogue, locate
 from openmaas.house.first_start import offer_model
@@ -36,10 +40,18 @@ from openmaas.ledger.prices import price_book, set_price
 from openmaas.store.audit_log import audited
 from openmaas.store.files import private_folder
 
+_PRICED = ("input", "cached", "output", "units", "currency")
+
 
 @click.group()
 def models() -> None:
-    """Pull, offer, stop and price models."""
+    """Pull, offer, attach, stop and price models."""
+
+
+_ADD = Route("POST", "/models", "Offer a model by name; `attach` runs it.", NewModel)
+_ATTACH = Route("POST", "/deployments", "Run a model: an engine here, or an endpoint by --url.", NewDeployment)
+models.add_command(command("add", _ADD))
+models.add_command(command("attach", _ATTACH))
 
 
 @models.command("list")
@@ -66,9 +78,9 @@ def list_(data: str, pullable: bool, as_json: bool) -> None:
         row = shown(model)
         row["deployments"] = sum(d.model == model.name and d.wanted == "running" for d in running)
         if price is not None:
-            row |= {k: v for k, v in show_price(price).items() if k in ("input", "cached", "output", "currency")}
+            row |= {k: v for k, v in show_price(price).items() if k in _PRICED}
         found.append(row)
-    columns = ("name", "task", "context_tokens", "deployments", "input", "cached", "output", "currency")
+    columns = ("name", "task", "context_tokens", "deployments", *_PRICED)
     show(found, as_json=as_json, text=table(found, columns))
 
 
@@ -176,32 +188,52 @@ def aliases(data: str, as_json: bool) -> None:
 @models.command()
 @DATA
 @click.argument("name")
-@click.option("--input", "input_", required=True, help="Currency units per million prompt tokens.")
-@click.option("--output", required=True, help="Currency units per million generated tokens.")
+@click.option("--input", "input_", help="Currency units per million prompt tokens.")
+@click.option("--output", help="Currency units per million generated tokens.")
+@click.option("--unit", multiple=True, help=f"Such as call=0.01; once for each of {', '.join(UNITS)}.")
 @click.option("--cached", help="Per million prompt tokens read from the cache; the input price when not given.")
 @click.option("--currency", help="Three letters; the setting `currency` when not given.")
 @AS_JSON
 @plainly
 def price(
-    data: str, name: str, input_: str, output: str, cached: str | None, currency: str | None, as_json: bool
+    data: str,
+    name: str,
+    input_: str | None,
+    output: str | None,
+    unit: tuple[str, ...],
+    cached: str | None,
+    currency: str | None,
+    as_json: bool,
 ) -> None:
-    """Set the price of model NAME from now on."""
-    told = {"model": name, "input": input_, "output": output, "cached": cached, "currency": currency}
+    """Set the price of model NAME from now on: --input and --output, or --unit for what counts no tokens."""
+    told = {"model": name, "input": input_, "output": output, "cached": cached, "currency": currency, "unit": unit}
+    terms = _terms(input_, output, cached, dict(each.partition("=")[::2] for each in unit))
     with opened(data) as (database, _):
         database.look(find_model, name)
         made = database.call(
             audited(OPERATOR, "price.set", lambda made: str(made.version), set_price, told),
             model=name,
             currency=currency or read({"data": data}).settings.currency,
-            terms=flat(
-                parse_amount(input_, field="input"),
-                parse_amount(output, field="output"),
-                None if cached is None else parse_amount(cached, field="cached"),
-            ),
+            terms=terms,
             from_ms=Clock().wall_ms(),
         )
     row = show_price(made)
-    show(row, as_json=as_json, text=table([row], ("model", "version", "input", "cached", "output", "currency")))
+    show(row, as_json=as_json, text=table([row], ("model", "version", *_PRICED)))
+
+
+def _terms(input_: str | None, output: str | None, cached: str | None, units: dict[str, str]) -> Terms:
+    for name in units:
+        if name not in UNITS:
+            raise FieldInvalid(f"--unit is such as call=0.01; units are {', '.join(UNITS)}", field="unit")
+    for field, text in (("input", input_), ("output", output)):
+        if text is None and not units:
+            raise FieldInvalid(f"say --{field}, or --unit for a model that counts no tokens", field=field)
+    made = flat(
+        parse_amount(input_ or "0", field="input"),
+        parse_amount(output or "0", field="output"),
+        None if cached is None else parse_amount(cached, field="cached"),
+    )
+    return msgspec.structs.replace(made, units=units_of(units))
 
 
 @models.command()

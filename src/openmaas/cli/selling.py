@@ -23,6 +23,7 @@ from openmaas.control import shapes_funds as funds
 from openmaas.control import shapes_money as money
 from openmaas.control import shapes_webhooks as hooks
 from openmaas.control.app import MANAGE, own_app
+from openmaas.control.shapes import SECRET
 from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid
 from openmaas.house.control import build_rooms
@@ -112,7 +113,7 @@ _HELP = {
 }
 
 
-def _command(name: str, route: Route) -> click.Command:
+def command(name: str, route: Route) -> click.Command:
     """A route as a command."""
 
     def run(data: str, as_json: bool, **given: Any) -> None:
@@ -158,7 +159,11 @@ def _options(route: Route) -> Iterable[Callable[..., Any]]:
         needed = field.is_required() and name != "request_key"
         said = field.description or "; ".join(f"Such as {each}." for each in field.examples or ())
         kind, many = _kind(field.annotation)
-        if kind is bool:
+        if field.json_schema_extra == SECRET:
+            yield click.option(option, name, type=click.File(), help=f"A file that has it; - reads it. {said}")
+        elif kind is dict:
+            yield click.option(option, name, multiple=True, help=f"name=value; once for each. {said}".strip())
+        elif kind is bool:
             yield click.option(f"{option}/--no-{option[2:]}", name, default=None, help=said)
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
             form = ",".join(f"{each}=…" for each in kind.model_fields)
@@ -175,6 +180,8 @@ def _kind(annotation: Any) -> tuple[Any, bool]:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is list:
         return _kind(inner[0])[0], True
+    if origin is dict:
+        return dict, True
     if hasattr(annotation, "__metadata__"):
         return _kind(inner[0])
     if inner and type(None) in inner:
@@ -202,11 +209,26 @@ def _request(route: Route, told: dict[str, Any]) -> tuple[str, str, str, bytes]:
 def _value(name: str, field: FieldInfo, value: Any) -> Any:
     """An option's value as the body has it; ``name=5h,kind=rolling`` is a member of its own."""
     kind, many = _kind(field.annotation)
+    if field.json_schema_extra == SECRET:
+        return value.read().strip()
     if not many:
         return value
+    if kind is dict:
+        return dict(_pair(name, text) for text in value)
     if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return list(value)
     return [_member(name, kind, text) for text in value]
+
+
+def _pair(name: str, text: str) -> tuple[str, Any]:
+    """``threads=4`` as a number, ``words=/a/file`` as a text."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise FieldInvalid(f"--{name.replace('_', '-')} is written name=value, not {text!r}")
+    try:
+        return key, msgspec.json.decode(value, type=bool | int | float)
+    except msgspec.DecodeError:
+        return key, value
 
 
 def _member(name: str, kind: type[BaseModel], text: str) -> dict[str, Any]:
@@ -253,4 +275,4 @@ def _plain(value: Any) -> Any:
 
 
 for _noun, _routes in ROUTES.items():
-    globals()[_noun] = click.Group(_noun, [_command(each, route) for each, route in _routes.items()], help=_HELP[_noun])
+    globals()[_noun] = click.Group(_noun, [command(each, route) for each, route in _routes.items()], help=_HELP[_noun])

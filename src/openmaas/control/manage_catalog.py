@@ -17,11 +17,14 @@ from openmaas.control.rooms import Rooms
 from openmaas.control.shapes import NewAlias, NewDeployment, NewModel, PageSize, Wanted
 from openmaas.control.show import check_limit, page, show
 from openmaas.core.bounds import PAGE_SIZE
+from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid, ModelUnknown
 from openmaas.engines.echo.cues import read_options
 from openmaas.engines.gguf import check_whole
+from openmaas.engines.search.back_ends import back_end
 from openmaas.engines.spec import check_options
 from openmaas.engines.weights import locate
+from openmaas.engines.words import read_words
 from openmaas.store.audit_log import audited
 
 
@@ -65,10 +68,7 @@ def routes(rooms: Rooms) -> APIRouter:
             rooms.clock, body.model, body.kind, served_name=body.served_name or body.model, **fields
         )
         if made.local:  # said here, not in a log when its engine cannot start
-            if made.kind == "echo":
-                read_options(made.options)
-            else:
-                check_options(made.kind, made.options)
+            await asyncio.to_thread(_check_options, made)
             if made.weights:
                 await asyncio.to_thread(_check_weights, made, rooms.weights)
 
@@ -93,6 +93,18 @@ def routes(rooms: Rooms) -> APIRouter:
         return show(await database.run(want, deployment_id, body.wanted))
 
     return router
+
+
+def _check_options(deployment: book.Deployment) -> None:
+    kind, options = deployment.kind, deployment.options
+    if kind == "echo":
+        read_options(options)
+    elif kind == "search":
+        back_end(options, Clock())
+    else:
+        check_options(kind, options)
+        if kind == "moderator":
+            read_words(Path(str(options.get("words", ""))))
 
 
 def _check_weights(deployment: book.Deployment, folder: Path) -> None:

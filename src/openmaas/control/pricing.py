@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -30,7 +31,7 @@ def terms_of(body: NewPrice) -> Terms:
     ]
     return Terms(
         (first, *rest),
-        units={name: parse_amount(text, field=f"units.{name}") * _per(name) for name, text in body.units.items()},
+        units=units_of(body.units),
         hours=tuple(_hours(hours) for hours in body.hours),
         batch_ppm=_ppm(body.batch, "batch"),
     )
@@ -70,6 +71,11 @@ def _prices(input_: str, cached: str | None, output: str) -> tuple[int, int, int
         prompt if cached is None else parse_amount(cached, field="cached"),
         parse_amount(output, field="output"),
     )
+
+
+def units_of(told: Mapping[Any, str]) -> dict[str, int]:
+    """What units cost, as terms have it. Raises ``FieldInvalid``."""
+    return {name: parse_amount(text, field=f"units.{name}") * _per(name) for name, text in told.items()}
 
 
 def _per(unit: str) -> int:

@@ -116,7 +116,7 @@ class NewModel(Shape):
     """A model to offer."""
 
     name: ModelName
-    task: Literal["generate", "embed"] = "generate"
+    task: Literal["generate", "embed", "search", "moderate"] = "generate"
     context_tokens: int = Field(gt=0, le=CONTEXT_TOKENS_MAX)
     output_tokens_default: int = Field(default=1024, ge=0, le=CONTEXT_TOKENS_MAX)
     description: str = Field(default="", max_length=2_000)
@@ -133,7 +133,7 @@ class NewDeployment(Shape):
     """A deployment to start."""
 
     model: ModelName
-    kind: Literal["llama", "embedder", "echo", "openai_http"]
+    kind: Literal["llama", "embedder", "echo", "search", "moderator", "openai_http"]
     served_name: ModelName | None = None
     weights: str = Field(default="", max_length=1_000, description="A pulled name or a .gguf path, for llama")
     url: str = Field(default="", max_length=1_000, pattern="^(https?://.+)?$")

@@ -6,7 +6,7 @@ import itertools
 from typing import Protocol
 
 from openmaas.core.bounds import MEDIA_TOKENS, TEMPLATE_TOKENS
-from openmaas.core.usage import Usage
+from openmaas.core.usage import Units, Usage
 from openmaas.dialects.conversation import Conversation, Media, Result
 from openmaas.dialects.dialect import PLAIN, Manner, Memory, Ticket
 from openmaas.dialects.engine.hear import Hearing
@@ -31,6 +31,7 @@ class Asked:
     the chat template adds and what a picture is worth."""
 
     kind = "chat"
+    units: Units = ()
 
     def __init__(self, conversation: Conversation, size_bytes: int, voice: Voice) -> None:
         self.conversation = conversation

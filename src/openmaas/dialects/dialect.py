@@ -17,7 +17,7 @@ from openmaas.core import errors as e
 from openmaas.core.bounds import SAID_BYTES_MAX
 from openmaas.core.errors import OpenmaasError
 from openmaas.core.rates import Standing
-from openmaas.core.usage import Usage
+from openmaas.core.usage import Units, Usage
 
 #: Names of the wire for the cap on the output: the old one, that all but a few vendors know, and the new one for chat.
 MAX_TOKENS, MAX_COMPLETION_TOKENS = "max_tokens", "max_completion_tokens"
@@ -38,6 +38,14 @@ class Manner(msgspec.Struct, frozen=True):
 
 
 PLAIN = Manner()
+#: Where an engine takes each kind of request, below its base URL. For searches the wire is Zhipu's: OpenAI has none.
+TARGETS = {
+    "chat": b"/chat/completions",
+    "completions": b"/completions",
+    "embeddings": b"/embeddings",
+    "moderations": b"/moderations",
+    "web_search": b"/web_search",
+}
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -105,13 +113,16 @@ class Reading(Protocol):
 
 
 class Ask(Protocol):
-    """What a request asks for, as far as metering and routing must know. ``kind`` names the engine's endpoint."""
+    """What a request asks for, as far as metering and routing must know. ``kind`` names the engine's endpoint;
+    ``units`` are the most that it can use of what is no token, and what it did use when it is answered and the engine
+    does not say."""
 
     kind: str
     model: str
     stream: bool
     choices: int
     size_bytes: int
+    units: Units
 
     @property
     def memory(self) -> Memory | None:

@@ -35,6 +35,14 @@ def build(spec: EngineSpec, meter: Meter, clock: Clock) -> Engine:
         from openmaas.engines.embedder import Embedder  # noqa: PLC0415
 
         return Embedder(spec, meter)
+    if spec.kind == "search":
+        from openmaas.engines.search.engine import Search  # noqa: PLC0415
+
+        return Search(spec, meter, clock)
+    if spec.kind == "moderator":
+        from openmaas.engines.moderator import Moderator  # noqa: PLC0415
+
+        return Moderator(spec, meter)
     from openmaas.engines.llama.engine import Llama  # noqa: PLC0415
 
     return Llama(spec, meter)

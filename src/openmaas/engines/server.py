@@ -25,7 +25,11 @@ from openmaas.engines.wire import Connection, Exchange
 #: A prompt with its template, counted and not answered: ``{model, messages, tools?, …}`` or ``{model, prompt}`` →
 #: ``{count, max_model_len}``. vLLM's path and shape; no meter knows of it. https://docs.vllm.ai, "Tokenizer API"
 TOKENIZE = "/tokenize"
-POST_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", TOKENIZE})
+POST_PATHS = frozenset(
+    {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations", "/v1/web_search", TOKENIZE}
+)
+#: Those that a language model answers.
+GENERATING = frozenset({"/v1/chat/completions", "/v1/completions"})
 GET_PATHS = frozenset({"/health", "/v1/models"})
 
 

@@ -14,7 +14,7 @@ import msgspec
 from openmaas.core.bounds import SOCKET_PATH_BYTES_MAX
 from openmaas.core.errors import FieldInvalid, SettingInvalid
 
-Kind = Literal["llama", "echo", "embedder"]
+Kind = Literal["llama", "echo", "embedder", "search", "moderator"]
 Option = str | int | float | bool
 
 
@@ -58,7 +58,10 @@ def read_spec(line: bytes) -> EngineSpec:
 OPTIONS: dict[str, dict[str, type]] = {
     "llama": {"threads": int, "embedding": bool, "batch": int},
     "embedder": {"query": bool},
+    "search": dict.fromkeys(("searxng", "engines", "categories", "language", "folder"), str),
+    "moderator": {"words": str},
 }
+_SAID: dict[type, str] = {int: "a whole number above 0", bool: "true or false", str: "a text"}
 
 
 def check_options(kind: str, options: Mapping[str, Option]) -> None:
@@ -69,7 +72,4 @@ def check_options(kind: str, options: Mapping[str, Option]) -> None:
             choice = f"{kind} has {', '.join(sorted(known))}" if known else f"{kind} has none"
             raise FieldInvalid(f"options.{name} is not an option: {choice}", field=f"options.{name}")
         if type(value) is not known[name] or (known[name] is int and not 0 < value < 2**31):  # type: ignore[operator]
-            raise FieldInvalid(
-                f"options.{name} must be {'a whole number above 0' if known[name] is int else 'true or false'}",
-                field=f"options.{name}",
-            )
+            raise FieldInvalid(f"options.{name} must be {_SAID[known[name]]}", field=f"options.{name}")

@@ -13,7 +13,7 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import ContextExceeded, EngineFailed, OpenmaasError, Refused
 from openmaas.core.usage import Usage
 from openmaas.dialects.dialect import Ask, Reading, Ticket
-from openmaas.dialects.openai.answer import whole_usage
+from openmaas.dialects.openai.answer import reckoned, whole_usage
 from openmaas.dialects.openai.errors import engine_error
 from openmaas.relay.door.message import Answer
 from openmaas.relay.upstream.link import Exchange
@@ -185,6 +185,7 @@ class Flow:
         self._usage = whole_usage(body, self._status)
         if self._status < 300:
             self.last = self._ask.whole(body, self._served_name, self._ticket)
+            self._usage = reckoned(self._usage, self._ask.units)
         elif not self._answer.gone:
             self.error = engine_error(self._status, body)
             if isinstance(self.error, ContextExceeded):  # an engine that told no counts is believed all the same

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from openmaas.catalog.face import Offers
 from openmaas.core.clock import Clock
 from openmaas.core.errors import EncodingUnknown, ModelNotAllowed, ModelUnknown, OpenmaasError
-from openmaas.dialects.dialect import Ask, Ticket, language_of, rate_headers
+from openmaas.dialects.dialect import TARGETS, Ask, Ticket, language_of, rate_headers
 from openmaas.dialects.entrances import Entrance, Entrances
 from openmaas.identity.face import Caller, Keys
 from openmaas.ledger.prices import PriceBook
@@ -125,7 +125,7 @@ class Journey:
         prompt_max, output_max, opened_ms = ask.prompt_tokens_max(context), output * ask.choices, self.clock.wall_ms()
         who = caller.organisation_id, caller.project_id, caller.key_id
         batch = caller.price_class == "batch"
-        use = Use(ask.model, entrance.way, *who, prompt_max, output_max, opened_ms, batch)
+        use = Use(ask.model, entrance.way, *who, prompt_max, output_max, opened_ms, batch, ask.units)
         funding = await self.funds.of(caller.organisation_id)
         tokens = min(ask.size_bytes // 4, context) + output_max
         with (
@@ -187,7 +187,7 @@ class Journey:
             raise flow.error
 
     async def _send(self, body: bytes, flow: Flow, replica: Replica) -> None:
-        target = replica.place.prefix + _TARGETS[flow.kind]
+        target = replica.place.prefix + TARGETS[flow.kind]
         try:
             flow.attach(await self.pool.post(replica.place, target, _ENGINE_HEADERS + flow.headers, body, flow))
         except OpenmaasError as error:
@@ -195,5 +195,4 @@ class Journey:
             flow.lost(error)
 
 
-_TARGETS = {"chat": b"/chat/completions", "completions": b"/completions", "embeddings": b"/embeddings"}
 _ENGINE_HEADERS = b"content-type: application/json\r\n"

@@ -14,7 +14,7 @@ import msgspec
 
 from openmaas.core.bounds import EVENT_BYTES_MAX
 from openmaas.core.errors import EngineFailed, OpenmaasError
-from openmaas.core.usage import Usage, WireUsage
+from openmaas.core.usage import Units, Usage, WireUsage
 from openmaas.dialects.dialect import shown
 
 _DONE = b"data: [DONE]"
@@ -131,6 +131,13 @@ def whole_usage(body: bytes, status: int) -> Usage | None:
     if status < 300:
         raise EngineFailed(f"its answer was an error, {shown(found.error)}")
     return Usage()
+
+
+def reckoned(usage: Usage | None, units: Units) -> Usage | None:
+    """What a request used that was answered: ``units`` are what was asked for, for an engine that counts none."""
+    if not units or (usage is not None and usage.units):
+        return usage
+    return msgspec.structs.replace(usage or Usage(), units=units)
 
 
 def renamed(body: bytes, rename: tuple[re.Pattern[bytes], bytes]) -> bytes:

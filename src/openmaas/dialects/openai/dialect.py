@@ -10,6 +10,7 @@ from openmaas.core.errors import OpenmaasError
 from openmaas.dialects.dialect import Ask, Count, Offer, Ticket
 from openmaas.dialects.openai import request
 from openmaas.dialects.openai.errors import render
+from openmaas.dialects.openai.moderating import Moderating
 
 
 class OpenAI:
@@ -19,7 +20,7 @@ class OpenAI:
 
     def ask(self, kind: str, body: bytes | bytearray) -> Ask:
         """See ``Dialect``."""
-        return request.Ask(kind, body)
+        return Moderating(body) if kind == "moderations" else request.Ask(kind, body)
 
     def refusal(self, error: OpenmaasError, _language: str, _request_id: str) -> tuple[int, bytes, bytes]:
         """See ``Dialect``."""

@@ -14,6 +14,7 @@ import msgspec
 
 from openmaas.core.bounds import CHOICES_MAX, MEDIA_TOKENS, TEMPLATE_TOKENS, TEXT_BYTES_MAX
 from openmaas.core.errors import BodyInvalid, FieldInvalid
+from openmaas.core.usage import Units
 from openmaas.dialects.asked import Asked
 from openmaas.dialects.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, Manner, Reading, Ticket
 from openmaas.dialects.engine.heed import heeds
@@ -28,6 +29,8 @@ _flag = msgspec.json.Decoder(bool | None)
 _number = msgspec.json.Decoder(int | None)
 _prompts = msgspec.json.Decoder(list[str | int | list[int]])
 _encode = msgspec.json.Encoder().encode
+#: The kinds of request that generate; the others have one answer, which is no stream.
+_GENERATING = ("chat", "completions")
 _FORCED_USAGE = msgspec.Raw(b'{"include_usage":true}')
 
 
@@ -49,6 +52,7 @@ class Ask:
     """What a request asks for, as far as metering and routing must know."""
 
     memory = None  # answers of this wire are not kept
+    units: Units = ()
     __slots__ = (
         "_asked",
         "choices",
@@ -75,16 +79,17 @@ class Ask:
         self.model: str = _take(members, "model", _text, "")
         if not self.model or len(self.model) > TEXT_BYTES_MAX:
             raise FieldInvalid("model is required and names one of GET /v1/models", field="model")
-        self.stream = "stream" in members and kind != "embeddings" and bool(_take(members, "stream", _flag, None))
+        generates = kind in _GENERATING
+        self.stream = "stream" in members and generates and bool(_take(members, "stream", _flag, None))
         self.include_usage = "stream_options" in members and _include_usage(members)
-        self.choices = 1 if kind == "embeddings" else _choices(kind, members)
-        self.output_tokens = None if kind == "embeddings" else _output_tokens(members)
+        self.choices = _choices(kind, members) if generates else 1
+        self.output_tokens = _output_tokens(members) if generates else None
 
     def prompt_tokens_max(self, context_tokens: int) -> int:
         """No token is shorter than one byte of the body, but for what the chat template adds and what a picture, a
         sound or a file is worth."""
         most, whole = self.size_bytes + TEMPLATE_TOKENS * self.choices, context_tokens * self.choices
-        if self.kind == "embeddings":
+        if self.kind not in _GENERATING:
             return most
         if most < whole and "messages" in self.members:
             found = media(bytes(self.members["messages"]))
@@ -92,8 +97,8 @@ class Ask:
         return min(whole, most)
 
     def output_tokens_max(self, default: int, context_tokens: int) -> int:
-        """Per choice: what was asked or ``default``, never more than the context; an embedding generates nothing."""
-        return 0 if self.kind == "embeddings" else min(self.output_tokens or default, context_tokens)
+        """Per choice: what was asked or ``default``, never more than the context; 0 for what generates nothing."""
+        return min(self.output_tokens or default, context_tokens) if self.kind in _GENERATING else 0
 
     def forward(self, served_name: str, output_tokens: int, manner: Manner) -> bytes:
         """The body for the engine: its own model name, usage always on, and the cap by the engine's names for it,
@@ -110,7 +115,7 @@ class Ask:
         members["model"] = _quoted(served_name)
         if self.stream:
             members["stream_options"] = _FORCED_USAGE
-        if self.kind != "embeddings":
+        if self.kind in _GENERATING:
             members.pop(MAX_COMPLETION_TOKENS, None)
             members.pop(MAX_TOKENS, None)
             for name in manner.caps if self.kind == "chat" else (MAX_TOKENS,):

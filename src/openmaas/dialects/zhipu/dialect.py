@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,9 +14,20 @@ from openmaas.dialects.dialect import Ask, Count, Offer, Ticket
 from openmaas.dialects.openai.dialect import OpenAI
 from openmaas.dialects.zhipu.embed import Embedding, Reranking
 from openmaas.dialects.zhipu.errors import render, told
+from openmaas.dialects.zhipu.judging import Judging
 from openmaas.dialects.zhipu.read import read
+from openmaas.dialects.zhipu.searching import Searching
+from openmaas.dialects.zhipu.tooling import Tooling
 
 _PLAIN = OpenAI()
+#: What is asked for beside chats.
+_ASKS: dict[str, Callable[[bytes | bytearray], Ask]] = {
+    "embeddings": Embedding,
+    "rerank": Reranking,
+    "moderations": Judging,
+    "web_search": Searching,
+    "tools": Tooling,
+}
 
 
 class Zhipu:
@@ -30,10 +42,8 @@ class Zhipu:
 
     def ask(self, kind: str, body: bytes | bytearray) -> Ask:
         """See ``Dialect``."""
-        if kind == "embeddings":
-            return Embedding(body)
-        if kind == "rerank":
-            return Reranking(body)
+        if kind in _ASKS:
+            return _ASKS[kind](body)
         asked, voice = read(body, keep_thoughts=self._keep_thoughts)
         return Asked(asked, len(body), voice)
 

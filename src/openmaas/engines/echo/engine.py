@@ -23,7 +23,7 @@ from openmaas.engines.echo.ask import Ask, prompt_words, read_ask
 from openmaas.engines.echo.cues import read_cue, read_options
 from openmaas.engines.echo.run import Run
 from openmaas.engines.meter import Meter
-from openmaas.engines.server import TOKENIZE
+from openmaas.engines.server import GENERATING, TOKENIZE
 from openmaas.engines.spec import EngineSpec
 from openmaas.engines.wire import Exchange, error_body
 
@@ -57,6 +57,8 @@ class Echo:
         attend(exchange, self._meter, self.model, self._work)
 
     def _work(self, answer: Answer, exchange: Exchange) -> None:
+        if exchange.path not in GENERATING and exchange.path != "/v1/embeddings":
+            raise FieldInvalid(f"the model {self.model} neither searches nor moderates", field="model")
         ask = read_ask(exchange.body, chat=exchange.path == "/v1/chat/completions")
         cue = self._defaults
         if exchange.cue or (ask.user and ask.user.startswith("echo:")):

@@ -22,7 +22,7 @@ from openmaas.engines.llama.count import Counting
 from openmaas.engines.llama.run import Run
 from openmaas.engines.llama.tools import ForcedTool, forced_tool
 from openmaas.engines.meter import Meter
-from openmaas.engines.server import TOKENIZE
+from openmaas.engines.server import GENERATING, TOKENIZE
 from openmaas.engines.spec import EngineSpec, check_options
 from openmaas.engines.wire import Exchange
 
@@ -89,6 +89,8 @@ class Llama:
     def _work(self, answer: Answer, exchange: Exchange) -> None:
         members = decode(_members, exchange.body)
         embeddings = exchange.path == "/v1/embeddings"
+        if not embeddings and exchange.path not in GENERATING:
+            raise FieldInvalid(f"the model {self.model} neither searches nor moderates", field="model")
         if embeddings != bool(self._spec.options.get("embedding")):
             task = "makes embeddings and does not generate" if not embeddings else "generates and makes no embeddings"
             raise FieldInvalid(f"the model {self.model} {task}", field="model")
