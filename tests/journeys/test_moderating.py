@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from batches import begin, client_of, ended, lines_of, receipts_of
 from installation import Installation
 from official import faults
 from searching import attach
@@ -130,6 +131,18 @@ def test_what_is_held_is_a_call_for_each_text(house: Installation) -> None:
     assert (status, told["error"]["code"]) == (429, "insufficient_quota"), told
     assert post(house, "/v1/moderations", {"model": "moderation", "input": ["a", "b"]}, key=key)[0] == 200
     assert str(house.settled(organisation_id)) == "1E-9"
+
+
+def test_a_batch_moderates_at_half_the_price(house: Installation) -> None:
+    client = client_of(house)
+    asked = {"custom_id": "a", "method": "POST", "url": "/v1/moderations", "body": {"input": ["炸药", "tea", "bomb"]}}
+    found = ended(client, begin(client, [asked, asked | {"custom_id": "b"}], "/v1/moderations"))
+    assert (found.status, found.request_counts.completed) == ("completed", 2)
+    (first, _) = lines_of(client, found.output_file_id)
+    assert [row["flagged"] for row in first["response"]["body"]["results"]] == [True, False, True]
+    client.close()
+    paid = [(row["units"], row["amount"], row["batch"]) for row in receipts_of(house, found.id)]
+    assert paid == [({"call": 3}, "0.0018", True)] * 2
 
 
 def test_a_list_that_changed_is_read_again_and_a_broken_one_is_not_taken(house: Installation, words: Path) -> None:

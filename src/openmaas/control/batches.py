@@ -26,7 +26,7 @@ from openmaas.work.wanted import BATCH, TARGETS, BatchProgress, BatchWanted, For
 
 #: What a batch may ask, by wire; what else ``TARGETS`` has belongs to other wires.
 ENDPOINTS: dict[Form, tuple[str, ...]] = {
-    "openai": ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"),
+    "openai": ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations", "/v1/responses"),
     "zhipu": ("/v4/chat/completions", "/v4/embeddings", "/v1/chat/completions", "/v1/embeddings"),
 }
 _STATUS = {"done": "completed", "failed": "failed", "expired": "expired", "cancelled": "cancelled"}

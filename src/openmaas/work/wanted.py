@@ -11,6 +11,7 @@ TARGETS = {
     "/v1/chat/completions": "/v1/chat/completions",
     "/v1/completions": "/v1/completions",
     "/v1/embeddings": "/v1/embeddings",
+    "/v1/moderations": "/v1/moderations",
     "/v1/responses": "/v1/responses",
     "/v4/chat/completions": "/api/paas/v4/chat/completions",
     "/v4/embeddings": "/api/paas/v4/embeddings",
