@@ -176,7 +176,7 @@ def is_deaf(visit: Visit, ask: Ask) -> None:
 
 def overcharges(visit: Visit, ask: Ask) -> None:
     visit.whole(
-        {"choices": [{"index": 0, "message": {"content": "word"}}], "usage": {**USAGE, "completion_tokens": 9**9}}
+        {"choices": [{"index": 0, "message": {"content": "word"}}], "usage": {**USAGE, "completion_tokens": 10**30}}
     )
 
 

@@ -8,8 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from desk import CLOCK, HOLD, WALLET, Desk
-from openmaas.core.terms import UNITS
-from openmaas.core.usage import Usage
+from openmaas.core.usage import UNITS, Usage
 from openmaas.house.poster import build
 from openmaas.ledger.book import find_account
 from openmaas.ledger.law import accounts, charges, journals, receipts, transfers, usage_days

@@ -6,13 +6,15 @@ import random
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
+from desk import HOLD, Desk
 from openmaas.core.clock import Clock
 from openmaas.core.errors import StoreFailed
 from openmaas.core.terms import flat
-from openmaas.core.usage import Usage
+from openmaas.core.usage import Usage, WireUsage
 from openmaas.ledger.book import top_up, wallet_id
 from openmaas.ledger.legs import Leg
 from openmaas.ledger.posting.poster import Poster
@@ -87,6 +89,22 @@ def test_a_backlog_is_posted_though_relays_lease_of_its_accounts_all_the_time(st
         other.close()
         journal.end()
         database.close()
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_the_most_that_an_engine_can_say_is_posted(store: str, tmp_path: Path) -> None:
+    """More than a column holds would stop the postings of everybody."""
+    desk = Desk(tmp_path / "data", new_database(store, tmp_path))
+    told = {"prompt_tokens": 10**30, "completion_tokens": 2**53, "units": {"call": 2**64, "character": -1}}
+    usage = msgspec.convert(told, WireUsage).usage()
+    opened, journal = desk.opened("req_1"), desk.relay("rly_1")
+    excess = desk.price.charge(usage, 1) - HOLD
+    journal.close(Closed(opened, 2, 1, "done", usage, (HOLD,), excess), journal.open(opened))
+    desk.run(journal, "req_2", Usage(3, 5))
+    assert desk.poster.step() == 2
+    assert desk.database.look(request_ids) == ["req_1", "req_2"]
+    journal.end()
+    desk.database.close()
 
 
 def test_a_machine_that_vanishes_inside_a_transaction_does_not_keep_its_locks(

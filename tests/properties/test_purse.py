@@ -18,7 +18,7 @@ from openmaas.ledger.law import leases
 from openmaas.ledger.spending.holds import Bound, Source
 from openmaas.ledger.spending.leasing import open_journal
 from openmaas.ledger.spending.purse import Purse
-from openmaas.store.changes import Follower
+from openmaas.store.changes import Follower, changes
 from servers import STORES, new_database
 
 CLOCK = Clock()
@@ -30,6 +30,11 @@ TOP_UP = 1_000_000
 def granted(tx: sa.Connection) -> int:
     """What the purse has leased."""
     return int(tx.execute(sa.select(leases.c.granted_nanos).where(leases.c.journal_id == LIFE)).scalar() or 0)
+
+
+def counted(tx: sa.Connection) -> int:
+    """How many changes relays were told of."""
+    return int(tx.execute(sa.select(sa.func.count()).select_from(changes)).scalar() or 0)
 
 
 async def play(requests: list[tuple[int, int, int]], store: str = "sqlite") -> None:
@@ -98,6 +103,23 @@ def test_a_hold_that_is_opened_in_the_journal_is_never_given_back_without_its_en
             hold.opened = True
         await purse.close()
         assert database.look(granted) == 90_000
+        database.close()
+
+    asyncio.run(play())
+
+
+def test_a_relay_that_is_alone_asks_nobody_to_give_back(tmp_path: Path) -> None:
+    """Each request that is refused would write a change that every relay reads."""
+
+    async def play() -> None:
+        database = new_database("sqlite", tmp_path)
+        database.call(top_up, CLOCK, "org", currency="CNY", amount_nanos=TOP_UP, request_key="1", memo="")
+        database.call(open_journal, LIFE, "home", CLOCK.wall_ms())
+        purse = Purse(database, Follower(database, CLOCK), CLOCK, LIFE)
+        before = database.look(counted)
+        with pytest.raises(InsufficientFunds):
+            await purse.hold([Source((Bound(WALLET),), "CNY", 1, 2 * TOP_UP)])
+        assert database.look(counted) == before
         database.close()
 
     asyncio.run(play())

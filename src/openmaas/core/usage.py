@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import msgspec
 
+from openmaas.core.bounds import COUNT_MAX
+
 #: What can be counted and priced beside tokens: ``storage`` is cached tokens times hours.
 UNITS = ("call", "character", "image", "second", "storage")
 #: So many of each of some ``UNITS``.
@@ -49,16 +51,20 @@ class WireUsage(msgspec.Struct, gc=False):
     units: dict[str, int] | None = None
 
     def usage(self) -> Usage:
-        """The same as a ``Usage``; a count that is missing is 0."""
+        """The same as a ``Usage``; a count that is missing is 0, and one that no column holds is the most that does."""
         cached, reasoning = self.prompt_tokens_details, self.completion_tokens_details
         return Usage(
-            max(self.prompt_tokens, 0),
-            max(self.completion_tokens or 0, 0),
-            max((cached.cached_tokens or 0) if cached else 0, 0),
-            max((reasoning.reasoning_tokens or 0) if reasoning else 0, 0),
+            _count(self.prompt_tokens),
+            _count(self.completion_tokens),
+            _count(cached.cached_tokens) if cached else 0,
+            _count(reasoning.reasoning_tokens) if reasoning else 0,
             units=_known(self.units) if self.units else (),
         )
 
 
+def _count(told: int | None) -> int:
+    return min(max(told or 0, 0), COUNT_MAX)
+
+
 def _known(units: dict[str, int]) -> Units:
-    return tuple((name, units[name]) for name in UNITS if units.get(name, 0) > 0)
+    return tuple((name, _count(units[name])) for name in UNITS if units.get(name, 0) > 0)

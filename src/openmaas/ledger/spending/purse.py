@@ -111,7 +111,7 @@ class Purse:
                 poorest = min(slices, key=lambda slice_: slice_.free_nanos)
                 if poorest.free_nanos >= need or not must:
                     return poorest.free_nanos
-                account, elsewhere = await self._database.read(leased_elsewhere, poorest.account_id, self._journal_id)
+                account, elsewhere = await self._elsewhere(poorest)
                 if account.free_nanos >= need - poorest.free_nanos:
                     continue  # another hold took what was leased meanwhile: there is more
                 if not elsewhere or self._clock.mono_s() >= deadline_s:
@@ -120,6 +120,10 @@ class Purse:
         finally:
             for slice_ in slices:
                 slice_.holds -= 1
+
+    async def _elsewhere(self, slice_: Slice) -> tuple[Account, int]:
+        """The account, and what other relays lease of it."""
+        return await self._database.read(leased_elsewhere, slice_.account_id, self._journal_id)
 
     async def _lease(self, bound: Bound, slice_: Slice, need: int, *, must: bool) -> None:
         """Ask for what the slice lacks, and for other relays' idle leases when the account does not have it."""
@@ -137,7 +141,7 @@ class Purse:
             await self._step(slice_, lambda: partial(asked, least_nanos=missing, wish_nanos=wish))
             if slice_.free_nanos < need:
                 slice_.short_nanos, slice_.short_s = missing, now_s
-                if not known_short:
+                if not known_short and (await self._elsewhere(slice_))[1]:
                     await self._database.run(recall, slice_.account_id, self._journal_id)
 
     async def _give_back(self, slice_: Slice) -> None:
