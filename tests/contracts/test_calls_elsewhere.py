@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from installation import Installation, free_port
-from searching import Web, attach
+from searching import Web
 
 PAGES = {"search_intent": [], "search_result": [{"title": "t", "link": "https://a.com", "content": "c"}]}
 RESULTS = {"results": [{"flagged": True, "categories": {"hate": True}}, {"flagged": False, "categories": {}}]}
@@ -75,15 +75,12 @@ def vendor() -> Iterator[Vendor]:
         thread.join()
 
 
-def offer(house: Installation, name: str, task: str, url: str, key: str, served: str = "") -> None:
-    """A model at 0.01 a call that is answered at ``url``."""
+def offer(house: Installation, name: str, task: str, price: str = "0.01", **how: Any) -> None:
+    """A model at ``price`` a call; ``how`` it is run."""
     for path, body in (
         ("/models", {"name": name, "task": task, "context_tokens": 8192}),
-        ("/prices", {"model": name, "currency": "CNY", "units": {"call": "0.01"}}),
-        (
-            "/deployments",
-            {"model": name, "kind": "openai_http", "url": url, "api_key": key, "served_name": served or name},
-        ),
+        ("/prices", {"model": name, "currency": "CNY", "units": {"call": price}}),
+        ("/deployments", {"model": name, "kind": "openai_http", **how}),
     ):
         status, told = house.admin("POST", path, body)
         assert status == 201, told
@@ -93,9 +90,10 @@ def offer(house: Installation, name: str, task: str, url: str, key: str, served:
 def house(tmp_path_factory: pytest.TempPathFactory, vendor: Vendor) -> Iterator[Installation]:
     made = Installation(tmp_path_factory.mktemp("elsewhere") / "data")
     made.start()
+    made.settle_in("/openapi.json")
     for task, names in (("search", SEARCHES), ("moderate", MODERATIONS)):
         for name in names:
-            offer(made, name, task, f"http://127.0.0.1:{vendor.server_port}/api/paas/v4", "secret")
+            offer(made, name, task, url=f"http://127.0.0.1:{vendor.server_port}/api/paas/v4", api_key="secret")
     made.ready(*SEARCHES, *MODERATIONS)
     yield made
     made.end()
@@ -169,13 +167,15 @@ def test_another_house_searches_and_moderates_and_both_books_say_the_same(tmp_pa
     try:
         for house in houses:
             house.start()
-        attach(first, "search_pro", "search", "search", {"searxng": web.url}, "0.005")
-        attach(first, "moderation", "moderate", "moderator", {"words": words}, "0.001")
+            house.settle_in("/openapi.json")
+        offer(first, "search_pro", "search", "0.005", kind="search", options={"searxng": web.url})
+        offer(first, "moderation", "moderate", "0.001", kind="moderator", options={"words": str(words)})
         first.ready("search_pro", "moderation")
         organisation_id, key = first.organisation("1")
         base = f"http://127.0.0.1:{first.port}"
-        offer(second, "far-search", "search", f"{base}/api/paas/v4", key, "search_pro")
-        offer(second, "far-words", "moderate", f"{base}/v1", key, "moderation")
+        far = {"url": f"{base}/api/paas/v4", "api_key": key, "served_name": "search_pro"}
+        offer(second, "far-search", "search", **far)
+        offer(second, "far-words", "moderate", **(far | {"url": f"{base}/v1", "served_name": "moderation"}))
         second.ready("far-search", "far-words")
         body = {"search_engine": "far-search", "search_query": "glm"}
         status, headers, told = post(second, "/api/paas/v4/web_search", body)

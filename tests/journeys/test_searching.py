@@ -56,6 +56,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, web: Web, folder: Path) -> I
     made = Installation(tmp_path_factory.mktemp("searching") / "data")
     made.start()
     attach(made, "search_std", "search", "search", {"searxng": web.url, "engines": "bing"}, "0.01")
+    made.settle_in("/openapi.json")
     assert made.admin("POST", "/prices", TOKENS)[0] == 201
     attach(made, "library", "search", "search", {"folder": folder}, "0.003000001")
     assert made.command("models", "alias", "web-search-pro", "search_std").returncode == 0
