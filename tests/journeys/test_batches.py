@@ -16,8 +16,8 @@ from batches import begin, client_of, ended, line, lines_of, receipts_of, upload
 from installation import Installation
 from openmaas.core.clock import Clock
 from openmaas.files.law import files
-from openmaas.jobs.asking import Told, Verdict, judge
 from openmaas.store.database import Database
+from openmaas.work.asking import Told, Verdict, judge
 from openmaas.work.book import Asker, add_job, find_job
 from openmaas.work.wanted import BATCH, BatchProgress, BatchWanted, text
 

@@ -18,13 +18,13 @@ from openmaas.house.layout import Layout
 from openmaas.house.orders import follow_orders, say_ready, told_to_stop
 from openmaas.house.settings import Settings
 from openmaas.identity.seal import MasterKeys
-from openmaas.jobs.asking import Relays
 from openmaas.jobs.batch import Batches
 from openmaas.jobs.task import Tasks
 from openmaas.jobs.worker import Lane, Worker
 from openmaas.store.changes import Follower
 from openmaas.store.database import Database
 from openmaas.store.files import lock
+from openmaas.work.asking import Relays
 from openmaas.work.book import count_open, prune, still_open
 from openmaas.work.counts import Counts
 from openmaas.work.wanted import BATCH, MESSAGE_BATCH, TASK

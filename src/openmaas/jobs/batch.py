@@ -27,11 +27,11 @@ from openmaas.core.errors import ThingUnknown
 from openmaas.core.money import AMOUNT_NANOS_MAX
 from openmaas.files.book import File, add_file, known, remove_file
 from openmaas.files.face import Files, Owner
-from openmaas.jobs.asking import Relays, Told, Verdict, error_of, judge
 from openmaas.jobs.forms import SHAPES, UNASKED
 from openmaas.jobs.lease import Ended, Lease, Waits
 from openmaas.jobs.lines import Line, read_lines, request_of
 from openmaas.jobs.parts import COMPLETED, UNDONE, Parts
+from openmaas.work.asking import Relays, Told, Verdict, error_of, judge
 from openmaas.work.wanted import MESSAGE_OUTPUT, TARGETS, BatchProgress, BatchWanted, Mistake, text
 
 PRICE_CLASS = "batch"

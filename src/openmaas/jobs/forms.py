@@ -11,8 +11,8 @@ from typing import Protocol
 
 import msgspec
 
-from openmaas.jobs.asking import Told
 from openmaas.jobs.lines import Line
+from openmaas.work.asking import Told
 from openmaas.work.wanted import Form
 
 #: Why a line was not asked: what it counts as, and its code and words on OpenAI's and Zhipu's wires.

@@ -7,8 +7,8 @@ import asyncio
 import msgspec
 
 from openmaas.core.bounds import FUNDS_PAUSE_S, FUNDS_TRIES_MAX, LINE_PAUSE_S, LINE_PAUSE_S_MAX, LINE_TRIES_MAX
-from openmaas.jobs.asking import Relays, Told, Verdict, judge
 from openmaas.jobs.lease import Ended, Lease, Waits
+from openmaas.work.asking import Relays, Told, Verdict, judge
 from openmaas.work.wanted import TaskProgress, TaskWanted, text
 
 
