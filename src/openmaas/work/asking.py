@@ -1,14 +1,15 @@
 """Asks the relay, as any client would: HTTP over a private socket, on behalf of whoever pays.
 
-One connection a request. What the answer means for a job is judged here too, in one table: whether the answer is final,
-whether to ask again, whether the whole job must wait or stop.
+One connection a request; who no longer wants the answer closes it. What the answer means for a job is judged here too,
+in one table: whether the answer is final, whether to ask again, whether the whole job must wait or stop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from enum import Enum
 
 import httptools
@@ -31,6 +32,8 @@ class Told(msgspec.Struct, frozen=True):
 
 
 NOBODY = Told(0, {}, b"")
+#: What it is when a relay is not there, breaks off, or takes too long (a TimeoutError is an OSError).
+LOST = (OSError, httptools.HttpParserError)
 
 
 class Verdict(Enum):
@@ -114,46 +117,85 @@ class Relays:
     async def post(self, target: str, token: str, once: str, body: bytes) -> Told:
         """The answer, or ``NOBODY`` when none came. ``once`` is the Idempotency-Key: asked again, it gets the first
         answer, whoever asked and died meanwhile."""
+        try:
+            async with self.ask(target, token, body, {"idempotency-key": once}) as answer:
+                return await answer.whole()
+        except LOST:
+            return NOBODY
+
+    @asynccontextmanager
+    async def ask(self, target: str, token: str, body: bytes, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+        """An answer whose head has come; the rest is there to be read, and the relay is left when the context ends.
+        Raises ``LOST`` when the relay is not there, breaks off or takes too long."""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = (
             f"POST {target} HTTP/1.1\r\nhost: relay\r\nconnection: close\r\ncontent-type: application/json\r\n"
-            f"authorization: Bearer {token}\r\nidempotency-key: {once}\r\ncontent-length: {len(body)}\r\n\r\n"
+            f"authorization: Bearer {token}\r\n{lines}content-length: {len(body)}\r\n\r\n"
         )
-        try:
-            async with asyncio.timeout(ASK_TIMEOUT_S):
-                reader, writer = await asyncio.open_unix_connection(next(self._turns))
-                try:
-                    writer.writelines((head.encode(), body))
-                    return await _read(reader)
-                finally:
-                    writer.close()
-        except (OSError, httptools.HttpParserError):  # TimeoutError is an OSError
-            return NOBODY
+        async with asyncio.timeout(ASK_TIMEOUT_S):
+            reader, writer = await asyncio.open_unix_connection(next(self._turns))
+            try:
+                writer.writelines((head.encode("latin-1"), body))
+                answer = Answer(reader)
+                await answer.begin()
+                yield answer
+            finally:
+                writer.close()
 
 
-class _Answer:
-    """What httptools tells of an answer."""
+class Answer:
+    """An answer of a relay on its way. Its methods raise ``LOST``."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: asyncio.StreamReader) -> None:
         self.headers: dict[bytes, bytes] = {}
-        self.blocks: list[bytes] = []
-        self.whole = False
+        self._reader = reader
+        self._parser = httptools.HttpResponseParser(self)
+        self._blocks: list[bytes] = []
+        self._begun = self._ended = False
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        return int(self._parser.get_status_code())
+
+    async def begin(self) -> None:
+        """Read the head."""
+        while not self._begun:
+            await self._read()
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """The body as it comes."""
+        while True:
+            block, self._blocks = b"".join(self._blocks), []
+            if block:
+                yield block
+            elif self._ended:
+                return
+            else:
+                await self._read()
+
+    async def whole(self) -> Told:
+        """All of it."""
+        return Told(self.status, self.headers, b"".join([block async for block in self.blocks()]))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Told by httptools, as are the others."""
         self.headers[name.lower()] = value
 
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._begun = True
+
     def on_body(self, block: bytes) -> None:
-        self.blocks.append(block)
+        """A piece of the body."""
+        self._blocks.append(block)
 
     def on_message_complete(self) -> None:
-        self.whole = True
+        """That was all."""
+        self._ended = True
 
-
-async def _read(reader: asyncio.StreamReader) -> Told:
-    answer = _Answer()
-    parser = httptools.HttpResponseParser(answer)
-    while not answer.whole:
-        block = await reader.read(READ_BYTES)
+    async def _read(self) -> None:
+        block = await self._reader.read(READ_BYTES)
         if not block:
-            return NOBODY
-        parser.feed_data(block)
-    return Told(parser.get_status_code(), answer.headers, b"".join(answer.blocks))
+            raise ConnectionResetError("the relay broke off")
+        self._parser.feed_data(block)
