@@ -101,9 +101,9 @@ def test_a_relay_holds_only_so_many_answers_for_a_database_that_is_out(
     journal.end()
 
 
-def orphan(desk: Desk, journal: Journal, request_id: str) -> None:
-    """A relay dies in the middle of a request of a job; its engine has counted."""
-    journal.open(msgspec.structs.replace(desk.opened(request_id), job_id="batch_1"))
+def orphan(desk: Desk, journal: Journal, request_id: str, parent_id: str = "batch_1") -> None:
+    """A relay dies in the middle of a request of a job, or of another request; its engine has counted."""
+    journal.open(msgspec.structs.replace(desk.opened(request_id), job_id=parent_id))
     journal.end()
     desk.meter().append(request_id, "m", (3, 0, 5), "done")
     desk.poster.finish()
@@ -126,6 +126,19 @@ def test_a_job_whose_relay_died_in_mid_request_asks_again_and_has_paid_nothing(
     assert receipt(desk, "req_1").amount_nanos == 0
     assert receipt(desk, "req_1").job_id == "batch_1"
     assert desk.unbilled()["req_1"] == desk.price.charge(Usage(3, 5), 1) > 0
+
+
+def test_an_inner_request_whose_relay_died_is_paid_as_a_customer_s_own_for_nobody_asks_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openmaas.ledger.posting.poster.ORPHAN_GRACE_S", 0.0)
+    journal = desk.relay("rly_1")
+    assert asked(desk, FIRST) is True
+    orphan(desk, journal, "req_1", "req_outer")
+    with pytest.raises(IdempotencyOutcome):
+        asked(desk, SECOND)
+    assert receipt(desk, "req_1").amount_nanos == desk.price.charge(Usage(3, 5), 1) > 0
+    assert desk.unbilled() == {}
 
 
 def test_a_job_whose_answer_was_kept_when_its_relay_died_gets_it_and_pays_it(

@@ -88,6 +88,17 @@ def test_a_job_that_is_cut_off_comes_back_for_the_first_answer_and_pays_once(ech
     assert echo.settled(organisation) == Decimal(1) - Decimal(found["amount"])
 
 
+def test_behind_another_request_somebody_waits_and_who_leaves_stops_the_engine(echo: Installation) -> None:
+    _, key = echo.organisation("1")
+    _leave(echo, token(echo, key, price_class="", job_id="req_1"))
+    deadline = time.monotonic() + 20
+    while not (rows := json.loads(echo.ask("GET", "/v1/receipts", key=key)[2])["data"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (rows[0]["job_id"], rows[0]["outcome"]) == ("req_1", "client_closed")
+    assert 0 < rows[0]["completion_tokens"] < 40
+
+
 def _leave(house: Installation, carried: str) -> None:
     """Send what ``ask`` would, and hang up."""
 

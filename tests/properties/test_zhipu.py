@@ -46,7 +46,7 @@ def merged(messages: tuple[Message, ...]) -> list[Message]:
 @given(conversations())
 def test_a_conversation_in_zhipu_s_words_is_the_same_when_it_is_read(told: Conversation) -> None:
     said = body(told, "model", told.output_tokens or 1, Manner(thinking="zhipu"))
-    found, _ = read(said, keep_thoughts=True)
+    found, _, _ = read(said, keep_thoughts=True)
     assert merged(found.messages) == merged(told.messages)
     for name in set(Conversation.__struct_fields__) - {"messages", "temperature"}:
         assert getattr(found, name) == (None if name == "top_p" and told.temperature == 0 else getattr(told, name)), (
@@ -216,7 +216,7 @@ def test_code_with_a_gap_is_a_question() -> None:
     assert "y = 1" in str(message.parts[0])
 
 
-@pytest.mark.parametrize("kind", ["retrieval", "mcp", "web_search", "drawing_tool"])
+@pytest.mark.parametrize("kind", ["retrieval", "mcp", "drawing_tool"])
 def test_a_tool_that_this_server_does_not_run_is_refused_by_name(kind: str) -> None:
     tools = [{"type": "function", "function": {"name": "f"}}, {"type": kind, kind: {}}]
     with pytest.raises(e.FieldInvalid) as refused:

@@ -11,6 +11,7 @@ from starlette.routing import compile_path
 from openmaas.control import (
     balances,
     batches,
+    composed,
     customers,
     customers_papers,
     files,
@@ -85,6 +86,8 @@ _MANAGE = (
 
 #: Where files and batches are served, and in whose shapes.
 FORMS: dict[Form, str] = {"openai": "/v1", "zhipu": "/api/paas/v4"}
+#: Zhipu's base URL for coding tools: a plan pays there.
+CODING = "/api/coding/paas/v4"
 
 
 def build_app(rooms: Rooms) -> FastAPI:
@@ -119,6 +122,8 @@ def build_app(rooms: Rooms) -> FastAPI:
             app.include_router(module.routes(rooms, caller, form), prefix=prefix)
     for routes in (tasks.routes, tuning.deleting_routes):
         app.include_router(routes(rooms, caller), prefix=FORMS["zhipu"])
+    for prefix in (FORMS["zhipu"], CODING):
+        app.include_router(composed.routes(rooms), prefix=prefix)
     for form, prefix in (("openai", "/v1"), ("zhipu", "/api/v1")):
         app.include_router(responses.routes(rooms, caller, form), prefix=prefix)
     for own in (quota.routes, balances.zhipu_routes):

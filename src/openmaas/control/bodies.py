@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from openmaas.control.reading import recognised
 from openmaas.core.bounds import (
     BATCH_BYTES_MAX,
+    BODY_BYTES_MAX,
     FILE_BYTES_MAX,
     FORM_BYTES_MAX,
     FORM_FIELDS_MAX,
@@ -32,6 +33,8 @@ _MORE = {
     "/v1/files": _WHOLE_FORM,
     "/api/paas/v4/files": _WHOLE_FORM,
     "/api/paas/v4/async/chat/completions": TASK_BODY_BYTES_MAX,
+    "/api/paas/v4/chat/completions": BODY_BYTES_MAX,
+    "/api/coding/paas/v4/chat/completions": BODY_BYTES_MAX,
     "/api/anthropic/v1/messages/batches": BATCH_BYTES_MAX,
 }
 

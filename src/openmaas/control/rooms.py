@@ -12,6 +12,7 @@ from openmaas.files.face import Files
 from openmaas.identity.face import Keys
 from openmaas.identity.seal import MasterKeys
 from openmaas.store.database import Database
+from openmaas.work.asking import Relays
 
 
 class Rooms(msgspec.Struct, frozen=True):
@@ -22,6 +23,7 @@ class Rooms(msgspec.Struct, frozen=True):
     master: MasterKeys
     clock: Clock
     files: Files
+    relays: Relays
     journals: Path
     weights: Path
     meters: Path

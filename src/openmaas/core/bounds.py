@@ -86,6 +86,10 @@ TOOL_SCHEMA_DEPTH_MAX = 64  #: a tool's schema nested deeper is taken for one th
 TOOL_SCHEMA_PARTS_MAX = 10_000  #: schemas inside a tool's schema, with what it refers to; more allow anything
 TOOL_CALLS_MAX = 8  #: calls of one turn that a compiled schema allows: a small model fills what it is given
 
+# ── what is composed of several requests ──────────────────────────────────────────────────────────────────────────
+SEARCHED_LENGTH_MAX = 70  #: characters of a question that are searched for, as Zhipu advises; a query may be longer
+FOUND_LENGTH_MAX = 100_000  #: characters that were found and go into a prompt: fifty results, the longest there are
+
 # ── weights ───────────────────────────────────────────────────────────────────────────────────────────────────────
 COPY_BYTES = 1024 * 1024  #: one read of weights: gigabytes pass, and never lie in memory
 PULL_PROGRESS_INTERVAL_S = 0.2  #: how often a pull says how far it is: a line that moves, and a disk left alone

@@ -30,15 +30,15 @@ class Asked:
     """``size_bytes`` is that of the body as it came: no token of the prompt is shorter than a byte of it, but for what
     the chat template adds and what a picture is worth."""
 
-    kind = "chat"
     units: Units = ()
 
-    def __init__(self, conversation: Conversation, size_bytes: int, voice: Voice) -> None:
+    def __init__(self, conversation: Conversation, size_bytes: int, voice: Voice, kind: str = "chat") -> None:
         self.conversation = conversation
         self.model = conversation.model
         self.stream = conversation.stream
         self.choices = conversation.choices
         self.size_bytes = size_bytes
+        self.kind = kind
         self._voice = voice
         self._media = _media(conversation)
         self._manner = PLAIN

@@ -21,6 +21,8 @@ from openmaas.core.usage import Units, Usage
 
 #: Names of the wire for the cap on the output: the old one, that all but a few vendors know, and the new one for chat.
 MAX_TOKENS, MAX_COMPLETION_TOKENS = "max_tokens", "max_completion_tokens"
+#: The kind of what is made of several requests, such as a search and a chat: the control plane asks them one by one.
+COMPOSED = "composed"
 #: Sent again they would fail again; the header is what SDKs and coding tools obey.
 NO_RETRY = (e.InsufficientFunds, e.Conflict, e.OverLimit, e.NotRecognised, e.NotAllowed)
 
@@ -113,9 +115,9 @@ class Reading(Protocol):
 
 
 class Ask(Protocol):
-    """What a request asks for, as far as metering and routing must know. ``kind`` names the engine's endpoint;
-    ``units`` are the most that it can use of what is no token, and what it did use when it is answered and the engine
-    does not say."""
+    """What a request asks for, as far as metering and routing must know. ``kind`` names the engine's endpoint, or is
+    ``COMPOSED``; ``units`` are the most that it can use of what is no token, and what it did use when it is answered
+    and the engine does not say."""
 
     kind: str
     model: str

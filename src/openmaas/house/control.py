@@ -19,6 +19,7 @@ from openmaas.identity.face import Keys
 from openmaas.identity.seal import MasterKeys
 from openmaas.store.changes import Follower
 from openmaas.store.database import Database
+from openmaas.work.asking import Relays
 
 
 def build_rooms(settings: Settings, layout: Layout, clock: Clock, database: Database, follower: Follower) -> Rooms:
@@ -30,6 +31,7 @@ def build_rooms(settings: Settings, layout: Layout, clock: Clock, database: Data
         master=master,
         clock=clock,
         files=open_files(settings, layout, clock, database),
+        relays=Relays(layout.insides(settings.relays)),
         journals=layout.journals,
         weights=layout.weights,
         meters=layout.meters,

@@ -70,7 +70,7 @@ async def _run(settings: Settings) -> None:
     database = Database(layout.database)
     follower = Follower(database, clock)
     files = open_files(settings, layout, clock, database)
-    relays = Relays([layout.socket(f"inside{number}") for number in range(settings.relays)])
+    relays = Relays(layout.insides(settings.relays))
     batches = Batches(files, relays, clock, settings.batch_concurrency)
     worker = Worker(
         database,

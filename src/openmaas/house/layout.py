@@ -103,6 +103,10 @@ class Layout(msgspec.Struct, frozen=True):
         """The socket of ``control``, of a relay or of a deployment."""
         return str(self.run / f"{name}.sock")
 
+    def insides(self, relays: int) -> list[str]:
+        """Where so many relays are asked by the programs of this house."""
+        return [self.socket(f"inside{number}") for number in range(relays)]
+
     def meter(self, deployment_id: str) -> str:
         """The file in which a deployment's engine counts."""
         return str(self.meters / f"{deployment_id}.jsonl")

@@ -35,6 +35,7 @@ from openmaas.limits.seats import Seats
 from openmaas.limits.tables import TableLender
 from openmaas.relay.door.keeper import Doorkeeper
 from openmaas.relay.front import Front
+from openmaas.relay.handover import Handover
 from openmaas.relay.journey import Journey
 from openmaas.relay.keeping import Keeping
 from openmaas.relay.late import Late
@@ -106,11 +107,11 @@ class Relay:
             pool=self.pool,
             repeats=self.repeats,
             keeping=Keeping(archive, self.late),
+            handover=Handover(self.pool, Place(path=layout.socket("control"))),
             running=self.running,
             metrics=metrics,
         )
-        control = Place(path=layout.socket("control"))
-        self.front = Front(journey, control, clock, self.peers, cors_origins=frozenset(settings.cors_origins))
+        self.front = Front(journey, clock, self.peers, cors_origins=frozenset(settings.cors_origins))
         self.doorkeeper = Doorkeeper(self.front, clock)
 
         def renew(found: Offers) -> None:

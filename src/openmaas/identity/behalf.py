@@ -1,9 +1,9 @@
 """Tokens of jobs: a short word that says for whom a request is sent that no customer sends themselves.
 
-A job (a batch, an async task) calls models through the relay like any client. Its token names who pays, at which class
-of prices, and the job; it is sealed with the master key, so that every relay can read it and nobody else can make one.
-It ends with the job's lease: a worker that has lost its job has no token that is taken. It is good for inference only,
-and only as long as the key behind it is.
+A job (a batch, an async task) calls models through the relay like any client, and so does a request that is made of
+several. Its token names who pays, at which class of prices, and the job or request; it is sealed with the master key,
+so that every relay can read it and nobody else can make one. It ends with the job's lease: a worker that has lost its
+job has no token that is taken. It is good for inference only, and only as long as the key behind it is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _decode = msgspec.msgpack.Decoder
 
 
 class OnBehalf(msgspec.Struct, frozen=True, array_like=True):
-    """For whom: ids, the class of prices (``batch``, or empty for the ordinary one), the job, until when (UTC ms)."""
+    """For whom: ids, the class of prices (``batch``, or empty for the ordinary one), the job or request, until when
+    (UTC ms)."""
 
     organisation_id: str
     project_id: str

@@ -40,8 +40,9 @@ _NOBODY = bytes(32)  #: compared with when the id is unknown, so that both ways 
 
 
 class Caller(msgspec.Struct, frozen=True, gc=False):
-    """Who is calling, and what they may do. ``models`` is None when every model is allowed. ``job_id`` is the job that
-    calls for them, with its class of prices; empty when they call themselves."""
+    """Who is calling, and what they may do. ``models`` is None when every model is allowed. ``job_id`` is the job, or
+    the request, that calls for them (``core/parents.py``), with its class of prices; empty when they call
+    themselves."""
 
     key_id: str
     project_id: str

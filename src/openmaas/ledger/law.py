@@ -265,7 +265,7 @@ receipts = sa.Table(
     sa.Column("delivered_tokens", sa.Integer),  # what the client was sent, as its relay counted; NULL: nobody knows
     sa.Column("units", sa.JSON(none_as_null=True)),  # [[name, count], …] of what is no token
     sa.Column("batch", sa.Boolean, nullable=False),
-    sa.Column("job_id", sa.String),  # the batch or task that asked for it; NULL: the customer did
+    sa.Column("job_id", sa.String),  # the batch, task or request that asked for it; NULL: the customer did
     # Of the last leg: where what no earlier one covered was paid from.
     sa.Column("price_version", sa.ForeignKey(prices.c.version), nullable=False),
     sa.Column("currency", sa.String, nullable=False),

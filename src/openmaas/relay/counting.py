@@ -55,7 +55,6 @@ class Counting:
         journey = self._journey
         caller, counter = await journey.recognise(request), journey.entrances.counts[request.head.path]
         caller.need("inference")
-        journey.check_encoding(request)
         ask = counter.dialect.ask(counter.kind, await request.whole())
         with self._seats.take(caller.organisation_id):
             await journey.keeping.recall(ask, caller)

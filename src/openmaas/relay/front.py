@@ -9,15 +9,14 @@ import msgspec
 
 from openmaas.core.clock import Clock
 from openmaas.core.errors import Draining, Internal, MethodUnknown, ModelUnknown, OpenmaasError
+from openmaas.core.parents import REQUEST
 from openmaas.dialects.dialect import Offer
 from openmaas.dialects.openai.errors import render
 from openmaas.relay.counting import Counting
 from openmaas.relay.door.message import Answer, Request
 from openmaas.relay.exposition import exposition
-from openmaas.relay.handover import hand_over
 from openmaas.relay.journey import Journey
 from openmaas.relay.peers import Peers
-from openmaas.relay.upstream.place import Place
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +29,12 @@ OWN = ("/healthz", "/readyz", "/metrics")
 class Front:
     """Answers what comes through the door."""
 
-    def __init__(
-        self, journey: Journey, control: Place, clock: Clock, peers: Peers, *, cors_origins: frozenset[str]
-    ) -> None:
+    def __init__(self, journey: Journey, clock: Clock, peers: Peers, *, cors_origins: frozenset[str]) -> None:
         self.draining = False
         self._journey, self._counting = journey, Counting(journey)
         self._paths, self._counts = journey.entrances.paths, journey.entrances.counts
         self._doorsteps = journey.entrances.doorsteps
         self._posts = {*self._paths, *self._counts}
-        self._control = control
         self._clock = clock
         self._peers = peers
         self._cors_origins = cors_origins
@@ -52,7 +48,7 @@ class Front:
 
     async def walk(self, request: Request, answer: Answer) -> None:
         """Answer one request, whatever happens."""
-        request_id = self._clock.new_id("req")
+        request_id = self._clock.new_id(REQUEST)
         if self._cors_origins:
             answer.extra = self._may_read(request)
         try:
@@ -88,7 +84,7 @@ class Front:
             await self._own(request, answer, method, path, request_id)
         else:
             tag = self._journey.entrances.dialect_of(path, request.head.headers).tag(request_id)
-            await hand_over(request, answer, self._journey.pool, self._control, tag)
+            await self._journey.handover.pass_on(request, answer, tag)
 
     async def _own(self, request: Request, answer: Answer, method: str, path: str, request_id: str) -> None:
         if method == "OPTIONS":

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 from openmaas.catalog.face import Offers
 from openmaas.core.clock import Clock
-from openmaas.core.errors import EncodingUnknown, ModelNotAllowed, ModelUnknown, OpenmaasError
-from openmaas.dialects.dialect import TARGETS, Ask, Ticket, language_of, rate_headers
+from openmaas.core.errors import ModelNotAllowed, ModelUnknown, OpenmaasError
+from openmaas.core.parents import comes_back
+from openmaas.dialects.dialect import COMPOSED, TARGETS, Ask, Ticket, language_of, rate_headers
 from openmaas.dialects.entrances import Entrance, Entrances
 from openmaas.identity.face import Caller, Keys
 from openmaas.ledger.prices import PriceBook
@@ -33,6 +34,7 @@ from openmaas.ledger.writing.records import Closed, Opened
 from openmaas.limits.face import Limits
 from openmaas.relay.door.message import Answer, Request
 from openmaas.relay.flow import EVENTS, Flow
+from openmaas.relay.handover import Handover
 from openmaas.relay.keeping import Keeping
 from openmaas.relay.metrics import Metrics
 from openmaas.relay.repeat import HEADER, Repeat, Repeats
@@ -61,6 +63,7 @@ class Journey:
     pool: Pool
     repeats: Repeats
     keeping: Keeping
+    handover: Handover
     running: Running
     metrics: Metrics
 
@@ -68,22 +71,19 @@ class Journey:
         """One inference request. Raises what refuses it before anything has been sent."""
         caller = await self.recognise(request)
         caller.need("inference")
-        answer.stays = bool(caller.job_id)
-        self.check_encoding(request)
+        answer.stays = comes_back(caller.job_id)
         entrance = self.entrances.paths[request.head.path]
         ask = entrance.dialect.ask(entrance.kind, await request.whole())
         await self.keeping.recall(ask, caller)
-        if HEADER not in request.head.headers:
+        if ask.kind == COMPOSED:  # its parts come back, one by one and on its behalf
+            self.offer(ask, caller)  # nothing is searched for a chat that nobody can answer
+            await self.handover.pass_on(request, answer, entrance.dialect.tag(request_id))
+        elif HEADER not in request.head.headers:
             await self._serve(caller, ask, entrance, answer, request_id, None)
-            return
-        async with self.repeats.claim(request, answer, caller, request_id) as once:
-            if not once.answered:
-                await self._serve(caller, ask, entrance, answer, request_id, once)
-
-    def check_encoding(self, request: Request) -> None:
-        """Raises ``EncodingUnknown`` for a body that is packed."""
-        if request.head.headers.get(b"content-encoding", b"identity") != b"identity":
-            raise EncodingUnknown(field="content-encoding")
+        else:
+            async with self.repeats.claim(request, answer, caller, request_id) as once:
+                if not once.answered:
+                    await self._serve(caller, ask, entrance, answer, request_id, once)
 
     async def recognise(self, request: Request) -> Caller:
         """The caller behind the request's key. Raises ``NotRecognised``."""

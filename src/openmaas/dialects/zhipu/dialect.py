@@ -10,7 +10,7 @@ import msgspec
 from openmaas.core.clock import Clock
 from openmaas.core.errors import OpenmaasError
 from openmaas.dialects.asked import Asked
-from openmaas.dialects.dialect import Ask, Count, Offer, Ticket
+from openmaas.dialects.dialect import COMPOSED, Ask, Count, Offer, Ticket
 from openmaas.dialects.openai.dialect import OpenAI
 from openmaas.dialects.zhipu.embed import Embedding, Reranking
 from openmaas.dialects.zhipu.errors import render, told
@@ -44,8 +44,8 @@ class Zhipu:
         """See ``Dialect``."""
         if kind in _ASKS:
             return _ASKS[kind](body)
-        asked, voice = read(body, keep_thoughts=self._keep_thoughts)
-        return Asked(asked, len(body), voice)
+        asked, voice, composed = read(body, keep_thoughts=self._keep_thoughts)
+        return Asked(asked, len(body), voice, COMPOSED if composed else kind)
 
     def refusal(self, error: OpenmaasError, language: str, _request_id: str) -> tuple[int, bytes, bytes]:
         """See ``Dialect``."""

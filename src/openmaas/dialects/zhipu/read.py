@@ -16,13 +16,12 @@ from openmaas.dialects.conversation import Conversation, Json, Message, Text
 from openmaas.dialects.openai.chat import checked, conversation, members_of
 from openmaas.dialects.openai.request import StreamOptions
 from openmaas.dialects.zhipu.answer import ZhipuVoice
+from openmaas.dialects.zhipu.composed import leave_functions, sorted_tools
 from openmaas.dialects.zhipu.roles import Character, Infilling, filling, playing
 
-_NULL = msgspec.Raw(b"null")
+_NULL, _NO_TOOLS = msgspec.Raw(b"null"), msgspec.Raw(b"[]")
 #: Less than this is not sampled at all: the SDK sends it for 0.
 _LEAST = 0.01
-#: Tools that Zhipu runs itself and this server does not.
-_NOT_OFFERED = ("web_search", "retrieval", "mcp")
 
 
 class _Thinking(msgspec.Struct):
@@ -43,22 +42,14 @@ class _Own(msgspec.Struct):
     extra: Infilling | None = None
 
 
-class _Tool(msgspec.Struct):
-    type: str = "function"
-
-
-class _Tools(msgspec.Struct):
-    tools: list[_Tool]
-
-
 _own = msgspec.json.Decoder(_Own, strict=False)
-_tools = msgspec.json.Decoder(_Tools)
 #: Taken, and without a meaning here: nothing is rewritten, and text is not watermarked.
 _IGNORED = frozenset({"request_id", "user_id", "sensitive_word_check", "watermark_enabled"})
 
 
-def read(body: bytes | bytearray, *, keep_thoughts: bool) -> tuple[Conversation, ZhipuVoice]:
-    """What a body asks for, and how to answer it; ``keep_thoughts`` of earlier turns unless ``clear_thinking`` says.
+def read(body: bytes | bytearray, *, keep_thoughts: bool) -> tuple[Conversation, ZhipuVoice, bool]:
+    """What a body asks for, how to answer it, and whether something is to be found first; ``keep_thoughts`` of earlier
+    turns unless ``clear_thinking`` says.
 
     Raises ``BodyInvalid``, ``FieldMissing`` and ``FieldInvalid``.
     """
@@ -68,8 +59,8 @@ def read(body: bytes | bytearray, *, keep_thoughts: bool) -> tuple[Conversation,
     plain = {name: value for name, value in members.items() if name not in _IGNORED and name not in _NOT_PLAIN}
     if "user" not in plain and (user := text_of(members, "user_id")):
         plain["user"] = msgspec.Raw(msgspec.json.encode(user))
-    if "tools" in plain:
-        _check_tools(plain["tools"])
+    tools = sorted_tools(plain.pop("tools", _NO_TOOLS))
+    leave_functions(plain, tools)
     if own.extra is not None:
         plain.setdefault("messages", msgspec.Raw(b"[]"))
     asked = conversation(plain)
@@ -87,7 +78,7 @@ def read(body: bytes | bytearray, *, keep_thoughts: bool) -> tuple[Conversation,
         whole_calls=not own.tool_stream,
         request_id=request_id,
     )
-    return asked, voice
+    return asked, voice, tools.search is not None
 
 
 def text_of(members: dict[str, Json], name: str) -> str:
@@ -118,12 +109,3 @@ def _messages(told: tuple[Message, ...], own: _Own) -> tuple[Message, ...]:
     if own.extra is not None:
         told = (*told, Message("user", (Text(filling(own.extra)),)))
     return told
-
-
-def _check_tools(raw: Json) -> None:
-    """Raises ``FieldInvalid`` for a tool that would not do what its caller expects."""
-    for at, tool in enumerate(checked(_tools, {"tools": raw}).tools):
-        kind = tool.type
-        if kind != "function":
-            said = "is not offered on this installation" if kind in _NOT_OFFERED else "is not a type of tool"
-            raise FieldInvalid(f"{kind!r} {said}; function is", field=f"tools[{at}].type")

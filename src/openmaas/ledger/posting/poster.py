@@ -31,6 +31,7 @@ from openmaas.core.bounds import (
     RECONCILE_SINCE_S,
 )
 from openmaas.core.clock import Clock
+from openmaas.core.parents import comes_back
 from openmaas.core.usage import Usage
 from openmaas.ledger.law import journals, receipts
 from openmaas.ledger.posting.batch import mark_settled, post, post_unbilled, retire
@@ -224,7 +225,7 @@ class Poster:
             noted = tail.delivered.get(request_id)
             delivered = noted or Usage()
             usage = counts.get(request_id) or msgspec.structs.replace(delivered, estimated=True)
-            if opened.job_id and request_id not in answered:
+            if comes_back(opened.job_id) and request_id not in answered:
                 usage = Usage(estimated=True)  # the job asks again, and pays then
             paid, excess = book.bill(opened.legs, usage, opened.opened_ms, batch=opened.batch)
             seen = None if noted is None else noted.completion_tokens

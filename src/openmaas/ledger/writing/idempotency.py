@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from openmaas.core.bounds import IDEMPOTENT_KEPT_S
 from openmaas.core.clock import Clock
 from openmaas.core.errors import IdempotencyKeyReused, IdempotencyOutcome
+from openmaas.core.parents import comes_back
 from openmaas.ledger.law import idempotency, journals, receipts
 
 #: As text, which SQLite and PostgreSQL read alike. Of two that claim at the same moment one inserts nothing, and waits.
@@ -103,7 +104,7 @@ def _ran_nothing(tx: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> bool:
         return False
     query = sa.select(receipts.c.job_id, receipts.c.outcome).where(receipts.c.request_id == row.request_id)
     receipt = tx.execute(query).first()
-    return receipt is None or (receipt.job_id is not None and receipt.outcome == "orphaned")
+    return receipt is None or (comes_back(receipt.job_id or "") and receipt.outcome == "orphaned")
 
 
 def _lives(tx: sa.Connection, journal_id: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from openmaas.core import bounds
-from openmaas.core.errors import Malformed, OpenmaasError
+from openmaas.core.errors import EncodingUnknown, Malformed, OpenmaasError
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _STATUS = {status: b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"Status")) for status in range(100, 600)}
@@ -117,7 +117,10 @@ class Request(msgspec.Struct):
             await self._next()
 
     async def whole(self) -> Body:
-        """A gathered body, when all of it has come. Raises as ``pieces``."""
+        """A gathered body, when all of it has come. Raises as ``pieces``, and ``EncodingUnknown`` for one that is
+        packed."""
+        if self.head.headers.get(b"content-encoding", b"identity") != b"identity":
+            raise EncodingUnknown(field="content-encoding")
         if not self.complete:
             self.wanted = True
             self._ask()

@@ -1,0 +1,221 @@
+"""Chats that are made of several requests: something is found first, and then stands in the question.
+
+Pure: what a body asks to be found, what is said to a search, and how that which was found is written into the
+conversation and beside the answer. The rest of a conversation stays as it is, so that its prefix stays cached. Who
+asks, and for whom, is not known here. https://docs.bigmodel.cn/cn/guide/tools/web-search
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from openmaas.core.bounds import FOUND_LENGTH_MAX, SEARCHED_LENGTH_MAX
+from openmaas.core.errors import EngineFailed, FieldInvalid
+from openmaas.dialects.conversation import Json
+from openmaas.dialects.engine.hear import Events
+from openmaas.dialects.openai.chat import checked, members_of
+
+_NULL, _USER, _AUTO = msgspec.Raw(b"null"), msgspec.Raw(b'"user"'), msgspec.Raw(b'"auto"')
+_encode = msgspec.json.encode
+#: Tools that Zhipu runs itself and this server does not.
+_NOT_OFFERED = ("retrieval", "mcp")
+#: How what was found stands before the question, unless the caller says otherwise.
+SEARCH_PROMPT = """以下是来自互联网的信息:
+
+{search_result}
+
+请根据以上信息,用提问所用的语言回答下面的问题,并用 [ref_序号] 标明所引用的来源;信息不足时请直接说明。
+
+{question}"""
+_PLACE = re.compile(r"\{\{(search_result|question)\}\}|\{(search_result|question)\}")
+#: Members of the tool that are the search's own.
+_PASSED_ON = ("count", "search_domain_filter", "search_recency_filter", "content_size", "search_intent")
+
+
+class Search(msgspec.Struct, frozen=True):
+    """What is to be searched for. Zhipu's own examples send flags and numbers as texts."""
+
+    enable: bool | None = None
+    search_engine: str | None = None
+    search_query: str | None = None
+    search_prompt: str | None = None
+    search_result: bool | None = None
+    result_sequence: Literal["before", "after"] | None = None
+    count: int | None = None
+    search_domain_filter: str | None = None
+    search_recency_filter: str | None = None
+    content_size: str | None = None
+    search_intent: bool | None = None
+
+    @property
+    def shown(self) -> bool:
+        """True when the caller is told what was found."""
+        return self.search_result is not False
+
+    def body(self, question: str, user_id: Json | None) -> bytes:
+        """The request for the search."""
+        query = self.search_query or question[:SEARCHED_LENGTH_MAX]
+        asked: dict[str, Any] = {"search_engine": self.search_engine or "search_std", "search_query": query}
+        asked |= {name: value for name in _PASSED_ON if (value := getattr(self, name)) is not None}
+        return _encode(asked if user_id is None else asked | {"user_id": user_id})
+
+
+class Tools(msgspec.Struct, frozen=True):
+    """A request's tools: those that go to the model, as they came, and what is to be found before it is asked."""
+
+    functions: list[Json] = []
+    search: Search | None = None
+
+
+class _Tool(msgspec.Struct):
+    type: str = "function"
+    web_search: Search | None = None
+
+
+class _Tools(msgspec.Struct):
+    tools: list[_Tool]
+
+
+class _Hit(msgspec.Struct):
+    title: str | None = None
+    link: str | None = None
+    content: str | None = None
+    media: str | None = None
+    publish_date: str | None = None
+    refer: str | None = None
+
+
+class _Hits(msgspec.Struct):
+    search_result: Json = _NULL
+
+
+_tools = msgspec.json.Decoder(_Tools, strict=False)
+_raws = msgspec.json.Decoder(list[Json])
+_hits = msgspec.json.Decoder(_Hits)
+_results = msgspec.json.Decoder(list[_Hit] | None)
+_messages = msgspec.json.Decoder(list[dict[str, Json]])
+_content = msgspec.json.Decoder(str | list[dict[str, Any]] | None)
+
+
+def sorted_tools(raw: Json) -> Tools:
+    """The tools of a request. Raises ``FieldInvalid`` for one that would not do what its caller expects."""
+    functions: list[Json] = []
+    search: Search | None = None
+    for at, (tool, as_it_came) in enumerate(zip(checked(_tools, {"tools": raw}).tools, _raws.decode(raw), strict=True)):
+        if tool.type == "function":
+            functions.append(as_it_came)
+        elif tool.type != "web_search":
+            said = "is not offered on this installation" if tool.type in _NOT_OFFERED else "is not a type of tool"
+            raise FieldInvalid(f"{tool.type!r} {said}; function and web_search are", field=f"tools[{at}].type")
+        elif search is not None:
+            raise FieldInvalid("web_search may stand among the tools once", field=f"tools[{at}]")
+        else:
+            search = tool.web_search or Search()
+    return Tools(functions, None if search is None or search.enable is False else search)
+
+
+def leave_functions(members: dict[str, Json], tools: Tools) -> None:
+    """Put into ``members`` what of ``tools`` goes to the model; that it may choose among none is not said."""
+    if tools.functions:
+        members["tools"] = msgspec.Raw(_encode(tools.functions))
+    elif members.get("tool_choice") == _AUTO:
+        del members["tool_choice"]
+
+
+class Composed:
+    """One chat that something is found for. ``question`` is what its user said last; ``stream`` is not known here: the
+    answer tells."""
+
+    def __init__(self, body: bytes) -> None:
+        """Raises ``BodyInvalid``, and ``FieldInvalid`` for a conversation without a question."""
+        members = members_of(body)
+        tools = sorted_tools(members.pop("tools", msgspec.Raw(b"[]")))
+        leave_functions(members, tools)
+        self.search = tools.search
+        self.user_id = members.get("user_id")
+        self._members = members
+        try:
+            self._messages = _messages.decode(members.get("messages", _NULL))
+            at = max(at for at, each in enumerate(self._messages) if each.get("role") == _USER)
+            self._asked = _content.decode(self._messages[at].get("content", _NULL))
+        except (msgspec.MsgspecError, ValueError):
+            raise FieldInvalid("messages must have a question of the user's, in text", field="messages") from None
+        self._at = at
+        parts = [{"text": self._asked}] if isinstance(self._asked, str) else self._asked or []
+        self.question = "\n".join(text for part in parts if isinstance(text := part.get("text"), str))
+        if not self.question.strip():
+            raise FieldInvalid("messages must have a question of the user's, in text", field="messages")
+
+    def body(self, template: str, found: str) -> bytes:
+        """The chat, with ``found`` and the question in the places of ``template``; what has no place follows it."""
+        text = filled(template, {"search_result": found, "question": self.question})
+        content: Any = text
+        if isinstance(self._asked, list):  # pictures stay
+            content = [{"type": "text", "text": text}, *(part for part in self._asked if part.get("type") != "text")]
+        messages: list[Any] = list(self._messages)
+        messages[self._at] = messages[self._at] | {"content": content}
+        return _encode(self._members | {"messages": messages})
+
+
+def filled(template: str, values: dict[str, str]) -> str:
+    """``template`` with each value in its place, ``{name}`` or ``{{name}}``; those without one follow at its end."""
+    placed: set[str] = set()
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        placed.add(name)
+        return values[name]
+
+    text = _PLACE.sub(value, template)
+    return "\n\n".join([text, *(values[name] for name in values if name not in placed)])
+
+
+def results_of(body: bytes) -> Json:
+    """The list of results in a search's answer. Raises ``EngineFailed`` for what is none."""
+    try:
+        raw = _hits.decode(body).search_result
+        _results.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise EngineFailed(f"the search did not answer as one ({error})") from None
+    return msgspec.Raw(b"[]") if raw == _NULL else raw
+
+
+def shown_to_model(results: Json) -> str:
+    """Results as text, as many of them as ``FOUND_LENGTH_MAX`` holds."""
+    text = ""
+    for at, hit in enumerate(_results.decode(results) or [], 1):
+        source = " · ".join(filter(None, (hit.link, hit.media, hit.publish_date)))
+        more = "\n".join(filter(None, (f"[{hit.refer or f'ref_{at}'}] {hit.title or ''}", source, hit.content)))
+        if len(text) + len(more) > FOUND_LENGTH_MAX:
+            break
+        text += f"{more}\n\n"
+    return text.rstrip() or "(没有找到相关信息)"
+
+
+def beside(answer: bytes, results: Json) -> bytes:
+    """A whole answer, or a chunk of one, with what was found beside it."""
+    return b'%b,"web_search":%b}' % (answer.removesuffix(b"}"), bytes(results))
+
+
+class Telling:
+    """A streamed answer with what was found in its first or last chunk, which is the one with the usage: a quote in a
+    text is always escaped, so no text looks like that member."""
+
+    def __init__(self, results: Json, *, first: bool) -> None:
+        self._results = results
+        self._mark = b"{" if first else b'"usage":{'
+        self._told = False
+        self._events = Events()
+
+    def feed(self, block: bytes) -> bytes:
+        """The next bytes."""
+        return b"".join(self._say(data) for data in self._events.feed(block))
+
+    def _say(self, data: bytes) -> bytes:
+        if not self._told and self._mark in data:
+            self._told = True
+            data = beside(data, self._results)
+        return b"data: %b\n\n" % data
