@@ -37,6 +37,7 @@ def test_an_sdk_chats_searches_moderates_and_raises_its_own_errors(house: Instal
     python = ROOT / f".venv-{sdk}" / "bin" / "python"
     if not python.exists():
         pytest.skip("`make clients` installs it")
+    echo.admin("POST", "/agents", {"id": "general_translation", "model": "echo"})  # there already for the second SDK
     script = Path(__file__).parent / "zhipu_script.py"
     command = [str(python), str(script), sdk, f"http://127.0.0.1:{house.port}/api/paas/v4", house.key]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -51,6 +52,7 @@ def test_an_sdk_chats_searches_moderates_and_raises_its_own_errors(house: Instal
         "tools": ["search_intent", "search_result"],
         "chunks": ["search_intent", "search_result"],
         "risks": ["PASS", "REVIEW"],
+        "agent": ["success", True, True],
         "errors": ["APIRequestFailedError", "APIAuthenticationError"],
     }
 

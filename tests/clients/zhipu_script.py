@@ -38,6 +38,15 @@ told["chunks"] = [
 ]
 judged = client.moderations.create(model="moderation", input=["hi", "加微信"])
 told["risks"] = [row["risk_level"] for row in judged.result_list]
+asked = {"agent_id": "general_translation", "messages": hi, "custom_variables": {"target_lang": "en"}}
+whole = client.agents.invoke(**asked)
+chunks = list(client.agents.invoke(**asked, stream=True))
+words = "".join(chunk.choices[0].delta.content["text"] for chunk in chunks)
+told["agent"] = [
+    whole.status,
+    whole.choices[0].message.content["text"] == words,
+    chunks[-1].usage.total_tokens > 19,
+]
 stranger = make(api_key="a.b", base_url=base, max_retries=0)
 told["errors"] = []
 for who, model in ((client, "nosuch"), (stranger, "echo")):

@@ -1,4 +1,4 @@
-"""Tables of what is offered: models, their other names, and the deployments that run them."""
+"""Tables of what is offered: models, their other names, the deployments that run them, and agents."""
 
 from __future__ import annotations
 
@@ -45,4 +45,16 @@ aliases = sa.Table(
     sa.Column("model", sa.ForeignKey(models.c.name), nullable=False, index=True),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.CheckConstraint("pattern = lower(pattern) AND pattern <> ''"),
+)
+agents = sa.Table(
+    "agents",
+    LAW,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("model", sa.ForeignKey(models.c.name), nullable=False, index=True),
+    sa.Column("description", sa.String, nullable=False),
+    sa.Column("prompt", sa.String, nullable=False),  # with places for variables
+    sa.Column("variables", sa.JSON, nullable=False),
+    sa.Column("chat", sa.JSON, nullable=False),  # members of the chat that are fixed
+    sa.Column("later", sa.Boolean, nullable=False),  # the answer is fetched
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
 )

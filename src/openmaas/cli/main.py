@@ -10,6 +10,7 @@ from openmaas.core.version import VERSION
 
 #: Command → module of this package. A file is imported when its command is asked for: `serve` must not wait for others.
 COMMANDS = {
+    "agents": "selling",
     "audit-log": "audit_log",
     "batches": "jobs",
     "budgets": "selling",

@@ -1,4 +1,4 @@
-"""Commands for what is sold and given: plans, subscriptions, packs, budgets, credit lines, vouchers, refunds.
+"""Commands for what is sold and given: plans, subscriptions, packs, budgets, credit lines, vouchers, refunds, agents.
 
 Each is a route of the management API, called in this process on the installation's own database: the same checks, the
 same words, the same audit log. ``ROUTES`` says which; arguments and options are made of its path and of the shape of
@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from openmaas.cli.rooms import OPERATOR, one_organisation, opened
 from openmaas.cli.say import AS_JSON, DATA, LIMIT, fail, plainly, show, table
+from openmaas.control import shapes
 from openmaas.control import shapes_funds as funds
 from openmaas.control import shapes_money as money
 from openmaas.control import shapes_webhooks as hooks
@@ -93,6 +94,13 @@ ROUTES: dict[str, dict[str, Route]] = {
         "replay": Route("POST", f"{_OWNER}/webhooks/{{endpoint_id}}/replay", "Deliver again.", hooks.Replay),
         "test": Route("POST", f"{_OWNER}/webhooks/{{endpoint_id}}/test", "Send something harmless."),
     },
+    "agents": {
+        "list": Route("GET", "/agents", "List the agents that are offered."),
+        "show": Route("GET", "/agents/{agent_id}", "Show an agent with its prompt."),
+        "create": Route("POST", "/agents", "Offer an agent; general_translation needs a model only.", shapes.NewAgent),
+        "change": Route("PATCH", "/agents/{agent_id}", "Change an agent.", shapes.ChangedAgent),
+        "delete": Route("DELETE", "/agents/{agent_id}", "Offer it no more."),
+    },
     "orders": {
         "list": Route("GET", "/orders", "List top-ups that were asked for."),
         "create": Route("POST", "/orders", "Ask for a top-up.", money.NewOrderFor),
@@ -100,6 +108,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     },
 }
 _HELP = {
+    "agents": "Agents: a model with a task that you wrote for it.",
     "webhooks": "Where customers listen, and what they were told.",
     "plans": "Plans for sale: windows of credits, by the month.",
     "subscriptions": "Who has subscribed to a plan.",

@@ -9,12 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from openmaas.control import (
+    agents,
     balances,
     batches,
     composed,
     customers,
     customers_papers,
     files,
+    manage_agents,
     manage_audit,
     manage_budgets,
     manage_catalog,
@@ -70,6 +72,7 @@ MEDIA = tuple(
 _MANAGE = (
     manage_identity,
     manage_catalog,
+    manage_agents,
     manage_limits,
     manage_money,
     manage_funds,
@@ -130,6 +133,8 @@ def build_app(rooms: Rooms) -> FastAPI:
         app.include_router(own(rooms, caller), prefix="/api")
     for base in ("/v1", ""):  # old clients ask without the version
         app.include_router(balances.openai_routes(rooms, caller), prefix=base)
+    for name, prefix in agents.PREFIXES.items():
+        app.include_router(agents.routes(rooms, caller, name), prefix=prefix)
     app.include_router(message_batches.routes(rooms, caller), prefix="/api/anthropic/v1")
     app.include_router(payments.provider_routes(rooms), prefix="/payments")
     _add_errors(app, rooms)

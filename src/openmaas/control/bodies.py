@@ -36,6 +36,9 @@ _MORE = {
     "/api/paas/v4/chat/completions": BODY_BYTES_MAX,
     "/api/coding/paas/v4/chat/completions": BODY_BYTES_MAX,
     "/api/anthropic/v1/messages/batches": BATCH_BYTES_MAX,
+    "/api/v1/agents": TASK_BODY_BYTES_MAX,
+    "/api/paas/v4/agents": TASK_BODY_BYTES_MAX,
+    "/api/paas/v4/v1/agents": TASK_BODY_BYTES_MAX,
 }
 
 

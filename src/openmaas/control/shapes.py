@@ -9,6 +9,9 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from openmaas.core.bounds import (
+    AGENT_PROMPT_LENGTH_MAX,
+    AGENT_VALUE_LENGTH_MAX,
+    AGENT_VARIABLES_MAX,
     BANDS_MAX,
     CONTEXT_TOKENS_MAX,
     KEY_MODELS_MAX,
@@ -126,6 +129,39 @@ class NewAlias(Shape):
     """Another name of a model; ``*`` at its end stands for any end."""
 
     pattern: Name
+    model: ModelName
+
+
+class NewVariable(Shape):
+    """What callers of an agent may say: any text, one of the words, or the id of a file."""
+
+    name: str = Field(max_length=TEXT_BYTES_MAX, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")
+    kind: Literal["text", "choice", "file"] = "text"
+    default: str = Field(default="", max_length=AGENT_VALUE_LENGTH_MAX)
+    words: dict[str, str] = Field(default={}, max_length=PAGE_SIZE_MAX, description="What some values mean to a model")
+    said: str = Field(default="{value}", max_length=AGENT_VALUE_LENGTH_MAX, description="The sentence around {value}")
+
+
+class ChangedAgent(Shape):
+    """What is to change about an agent."""
+
+    model: ModelName | None = None
+    description: str | None = Field(default=None, max_length=2_000)
+    prompt: str | None = Field(
+        default=None, max_length=AGENT_PROMPT_LENGTH_MAX, description="With {name} where a variable stands"
+    )
+    variables: list[NewVariable] | None = Field(default=None, max_length=AGENT_VARIABLES_MAX)
+    temperature: float | None = Field(default=None, ge=0, le=1)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, gt=0, le=CONTEXT_TOKENS_MAX)
+    thinking: bool | None = Field(default=None, description="Whether the model thinks first; as it likes when absent")
+    later: bool | None = Field(default=None, description="Callers fetch the answer, as that of an async task")
+
+
+class NewAgent(ChangedAgent):
+    """An agent to offer: a model with a prompt of yours. One that is shipped (general_translation) needs a model."""
+
+    id: ModelName
     model: ModelName
 
 

@@ -89,6 +89,10 @@ TOOL_CALLS_MAX = 8  #: calls of one turn that a compiled schema allows: a small 
 # ── what is composed of several requests ──────────────────────────────────────────────────────────────────────────
 SEARCHED_LENGTH_MAX = 70  #: characters of a question that are searched for, as Zhipu advises; a query may be longer
 FOUND_LENGTH_MAX = 100_000  #: characters that were found and go into a prompt: fifty results, the longest there are
+AGENT_VALUE_LENGTH_MAX = 2_000  #: characters of a variable: advice on style is a page
+AGENT_PROMPT_LENGTH_MAX = 20_000  #: of an agent's prompt: the longest published ones have as many
+AGENT_VARIABLES_MAX = 32  #: of one agent; Zhipu's have six
+AGENT_FILE_BYTES_MAX = 64 * 1024  #: of a file that stands in a prompt, such as a glossary of two thousand terms
 
 # ── weights ───────────────────────────────────────────────────────────────────────────────────────────────────────
 COPY_BYTES = 1024 * 1024  #: one read of weights: gigabytes pass, and never lie in memory

@@ -27,7 +27,7 @@ from openmaas.store.files import lock
 from openmaas.work.asking import Relays
 from openmaas.work.book import count_open, prune, still_open
 from openmaas.work.counts import Counts
-from openmaas.work.wanted import BATCH, MESSAGE_BATCH, TASK
+from openmaas.work.wanted import AGENT, BATCH, MESSAGE_BATCH, TASK
 
 log = logging.getLogger(__name__)
 
@@ -72,13 +72,14 @@ async def _run(settings: Settings) -> None:
     files = open_files(settings, layout, clock, database)
     relays = Relays(layout.insides(settings.relays))
     batches = Batches(files, relays, clock, settings.batch_concurrency)
+    tasks = Tasks(relays, settings.task_concurrency)
     worker = Worker(
         database,
         follower,
         clock,
         MasterKeys(layout.master_keys),
-        {BATCH: batches, MESSAGE_BATCH: batches, TASK: Tasks(relays, settings.task_concurrency)},
-        (Lane((BATCH, MESSAGE_BATCH), JOB_LANE_MAX), Lane((TASK,), settings.task_concurrency)),
+        {BATCH: batches, MESSAGE_BATCH: batches, TASK: tasks, AGENT: tasks},
+        (Lane((BATCH, MESSAGE_BATCH), JOB_LANE_MAX), Lane((TASK, AGENT), settings.task_concurrency)),
         home=layout.home,
         place=files.depot.place,
     )

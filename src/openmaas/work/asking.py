@@ -28,7 +28,11 @@ class Told(msgspec.Struct, frozen=True):
     @property
     def request_id(self) -> str:
         """The receipt's name."""
-        return self.headers.get(b"x-request-id", b"").decode("latin-1")
+        return _called(self.headers)
+
+
+def _called(headers: dict[bytes, bytes]) -> str:
+    return headers.get(b"x-request-id", b"").decode("latin-1")
 
 
 NOBODY = Told(0, {}, b"")
@@ -157,6 +161,11 @@ class Answer:
     def status(self) -> int:
         """The status code."""
         return int(self._parser.get_status_code())
+
+    @property
+    def request_id(self) -> str:
+        """The receipt's name."""
+        return _called(self.headers)
 
     async def begin(self) -> None:
         """Read the head."""

@@ -28,7 +28,7 @@ def kind_of(url: str) -> str:
 #: The same for Zhipu's async tasks.
 TASK_TARGET = "/api/paas/v4/chat/completions"
 #: Kinds of jobs; an id begins with its kind.
-BATCH, MESSAGE_BATCH, TASK, TUNING = "batch", "msgbatch", "task", "ftjob"
+BATCH, MESSAGE_BATCH, TASK, AGENT, TUNING = "batch", "msgbatch", "task", "agent", "ftjob"
 #: Of these, those that no worker claims yet.
 UNCLAIMED = frozenset({TUNING})
 #: Purposes of files that a message batch has for itself; lists of files leave them out.
@@ -76,12 +76,14 @@ class BatchProgress(msgspec.Struct):
 
 
 class TaskWanted(msgspec.Struct, frozen=True):
-    """One request, to be asked at ``target``; ``body`` is its JSON, ``request_id`` the caller's own name of it."""
+    """One request, to be asked at ``target``; ``body`` is its JSON, ``request_id`` the caller's own name of it,
+    ``agent_id`` the agent that it is for."""
 
     target: str
     model: str
     request_id: str
     body: str
+    agent_id: str = ""
 
 
 class TaskProgress(msgspec.Struct):

@@ -6,7 +6,11 @@ from typing import Any
 
 import msgspec
 
+from openmaas.dialects.dialect import Memory, Signet, Ticket
 from openmaas.dialects.responses.items import Item
+from openmaas.dialects.responses.objects import Shape, message, response_id
+from openmaas.dialects.responses.read import Asking
+from openmaas.dialects.responses.tools import Names
 
 Json = dict[str, Any]
 #: How the id of an input item begins, by its type; another has that of a message.
@@ -32,6 +36,19 @@ def asked_items(told: str | list[Json] | None) -> bytes:
     """The input of a request, as it is kept: a list, whatever it was."""
     items = [{"type": "message", "role": "user", "content": told}] if isinstance(told, str) else told or []
     return msgspec.json.encode(items)
+
+
+def conversed(
+    ticket: Ticket, messages: list[Json], said: str, members: Json, signet: Signet
+) -> tuple[str, bytes, bytes]:
+    """A turn that was asked in another dialect, as it is kept: the name of the response, its input, and itself with
+    ``members`` of a request in it."""
+    name = response_id(ticket)
+    memory = Memory("", True, b"", lambda _turns: None)
+    shape = Shape(asked=Asking(), members=members, names=Names(), signet=signet, memory=memory)
+    spoken = message(name.replace("resp_", "msg_"), said, "completed")
+    answer = shape.response(ticket, "completed", [spoken])
+    return name, msgspec.json.encode([{"type": "message", **each} for each in messages]), msgspec.json.encode(answer)
 
 
 def listed(asked: bytes, response_id: str) -> list[Json]:
