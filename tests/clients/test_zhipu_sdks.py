@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """A house that echoes, searches and moderates."""
+    """A house that echoes, searches, moderates and translates."""
     folder, web = tmp_path_factory.mktemp("sdks"), Web()
     for number in range(3):
         web.page("GLM", f"https://example.com/{number}")
@@ -26,6 +26,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     made.start()
     attach(made, "search_std", "search", "search", {"searxng": web.url}, "0.01")
     attach(made, "moderation", "moderate", "moderator", {"words": folder / "words.txt"}, "0.001")
+    assert made.admin("POST", "/agents", {"id": "general_translation", "model": "echo"})[0] == 201
     made.ready("search_std", "moderation")
     yield made
     made.end()
@@ -37,7 +38,6 @@ def test_an_sdk_chats_searches_moderates_and_raises_its_own_errors(house: Instal
     python = ROOT / f".venv-{sdk}" / "bin" / "python"
     if not python.exists():
         pytest.skip("`make clients` installs it")
-    echo.admin("POST", "/agents", {"id": "general_translation", "model": "echo"})  # there already for the second SDK
     script = Path(__file__).parent / "zhipu_script.py"
     command = [str(python), str(script), sdk, f"http://127.0.0.1:{house.port}/api/paas/v4", house.key]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -52,6 +52,7 @@ def test_an_sdk_chats_searches_moderates_and_raises_its_own_errors(house: Instal
         "tools": ["search_intent", "search_result"],
         "chunks": ["search_intent", "search_result"],
         "risks": ["PASS", "REVIEW"],
+        "found": ["https://example.com/0"] * 2,
         "agent": ["success", True, True],
         "errors": ["APIRequestFailedError", "APIAuthenticationError"],
     }

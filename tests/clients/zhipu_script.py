@@ -38,6 +38,10 @@ told["chunks"] = [
 ]
 judged = client.moderations.create(model="moderation", input=["hi", "加微信"])
 told["risks"] = [row["risk_level"] for row in judged.result_list]
+tool = {"type": "web_search", "web_search": {"search_engine": "search_std", "search_result": True}}
+whole = client.chat.completions.create(model="echo", messages=said, tools=[tool])
+chunks = list(client.chat.completions.create(model="echo", messages=said, tools=[tool], stream=True))
+told["found"] = [each.web_search[0]["link"] for each in (whole, chunks[-1])]
 asked = {"agent_id": "general_translation", "messages": hi, "custom_variables": {"target_lang": "en"}}
 whole = client.agents.invoke(**asked)
 chunks = list(client.agents.invoke(**asked, stream=True))
