@@ -27,21 +27,24 @@ _PARAMETER = re.compile(rb';\s*(name|filename)="((?:[^"\\]|\\.)*)"|;\s*(name|fil
 
 
 class Form(msgspec.Struct):
-    """What a form said. ``filename`` is None when no file came."""
+    """What a form said. ``filename`` is None when no file came; ``lists`` has fields that are named ``name[]``."""
 
     fields: dict[str, str] = {}
+    lists: dict[str, list[str]] = {}
     filename: str | None = None
 
 
 class Reader:
-    """Takes the bytes of one form: ``feed`` them all, then ``finish``. The part ``file`` goes into ``draft``."""
+    """Takes the bytes of one form: ``feed`` them all, then ``finish``. The part ``file_part`` goes into ``draft``."""
 
-    def __init__(self, content_type: str, draft: Draft) -> None:
+    def __init__(self, content_type: str, draft: Draft, file_part: str = "file") -> None:
         found = _BOUNDARY.search(content_type)
         if not content_type.lower().startswith("multipart/form-data") or found is None:
             raise FieldInvalid("the body must be multipart/form-data with a boundary", field="content-type")
         self.form = Form()
         self._draft = draft
+        self._file_part = file_part
+        self._count = 0
         self._mark = b"\r\n--" + (found[1] or found[2]).encode()
         self._rest = b"\r\n"  # so that the first boundary is like the others
         self._part: str | None = None  # the name of the part that is being read; None before, between and in heads
@@ -109,11 +112,13 @@ class Reader:
     def _begin(self, name: str, filename: str | None) -> None:
         self._heading, self._inside, self._part, self._value = False, True, name, b""
         self._skip = 2  # the empty line after the head
-        if name == "file":
+        if name == self._file_part:
             if filename is None or self.form.filename is not None:
-                raise FieldInvalid("file must be one file with a name", field="file")
+                raise FieldInvalid(f"{name} must be one file with a name", field=name)
             self.form.filename = filename[-FILENAME_BYTES_MAX:]
-        elif len(self.form.fields) >= FORM_FIELDS_MAX:
+            return
+        self._count += 1
+        if self._count > FORM_FIELDS_MAX:
             raise TooLarge(f"a form may have {FORM_FIELDS_MAX} fields", field="body")
 
     def _content(self, block: bytes) -> None:
@@ -122,9 +127,9 @@ class Reader:
         skipped = min(self._skip, len(block))
         self._skip -= skipped
         block = block[skipped:]
-        if self._part == "file":
+        if self._part == self._file_part:
             if self._draft.size_bytes + len(block) > FILE_BYTES_MAX:
-                raise TooLarge(f"a file may have {FILE_BYTES_MAX} bytes", field="file")
+                raise TooLarge(f"a file may have {FILE_BYTES_MAX} bytes", field=self._part)
             self._draft.write(block)
         else:
             self._fields_bytes += len(block)
@@ -133,14 +138,18 @@ class Reader:
             self._value += block
 
     def _close(self) -> None:
-        if self._inside and self._part is not None and self._part != "file":
-            self.form.fields[self._part] = self._value.decode("utf-8", "replace")
+        if self._inside and self._part is not None and self._part != self._file_part:
+            value = self._value.decode("utf-8", "replace")
+            if self._part.endswith("[]"):
+                self.form.lists.setdefault(self._part[:-2], []).append(value)
+            else:
+                self.form.fields[self._part] = value
         self._inside = False
 
 
-async def read_form(content_type: str, stream: AsyncIterator[bytes], draft: Draft) -> Form:
+async def read_form(content_type: str, stream: AsyncIterator[bytes], draft: Draft, file_part: str = "file") -> Form:
     """The form in ``stream``. Raises ``FieldInvalid``, ``TooLarge``, ``StoreFailed``."""
-    reader = Reader(content_type, draft)
+    reader = Reader(content_type, draft, file_part)
     async for block in stream:
         reader.feed(block)
     return reader.finish()
