@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
 from openmaas.core.bounds import FILE_CHORE_MAX
 from openmaas.core.clock import Clock
@@ -46,12 +49,17 @@ class Files:
             expires_ms=None if expires_s is None else now_ms + expires_s * 1000,
         )
 
-    async def keep(self, draft: Draft, file: File) -> None:
-        """Bytes first, then the row. Raises ``TooLarge``, ``StoreFailed``."""
+    async def keep(self, draft: Draft, file: File, also: Callable[[sa.Connection], Any] = lambda _tx: None) -> Any:
+        """Bytes first, then the row, and what ``also`` books with it. Raises ``TooLarge``, ``StoreFailed``."""
+
+        def book(tx: sa.Connection) -> Any:
+            add_file(tx, file, project_bytes_max=self._project_bytes_max)
+            return also(tx)
+
         await asyncio.to_thread(draft.close)
         await asyncio.to_thread(self.depot.keep, draft, file)
         try:
-            await self._database.run(add_file, file, project_bytes_max=self._project_bytes_max)
+            return await self._database.run(book)
         except Exception:
             self.depot.remove([file])
             raise
