@@ -6,8 +6,22 @@ import json
 
 import pytest
 
-from openmaas.core.errors import ContextExceeded, EngineFailed, EngineRefused, FieldInvalid, Overloaded
-from openmaas.dialects.openai.errors import engine_error
+from openmaas.core.clock import Clock
+from openmaas.core.errors import (
+    ContextExceeded,
+    EngineFailed,
+    EngineRefused,
+    FieldInvalid,
+    InsufficientFunds,
+    ModelUnknown,
+    OpenmaasError,
+    Overloaded,
+)
+from openmaas.dialects.openai.errors import engine_error, render
+from openmaas.dialects.zhipu import errors as zhipu
+from openmaas.house.pages import all_errors
+from openmaas.work.asking import NOBODY, Told
+from openmaas.work.refusals import refusal_of
 
 #: What engines say to a prompt that is too long, and the counts in it: prompt, context, output.
 TOO_LONG = {
@@ -52,3 +66,24 @@ def test_other_refusals_stay_what_they_are() -> None:
     assert type(engine_error(400, refusal(message="n", code="invalid_field", param="n"))) is FieldInvalid
     assert type(engine_error(429, b"")) is Overloaded
     assert type(engine_error(500, b"maximum context length is 10")) is EngineFailed
+
+
+@pytest.mark.parametrize("kind", all_errors(), ids=lambda kind: kind.__name__)
+def test_what_a_relay_refused_comes_out_with_its_code_field_and_words(kind: type[OpenmaasError]) -> None:
+    for detail in ("because", ""):
+        error = kind(detail)
+        error.field = "model"
+        status, _, body = render(error)
+        found = refusal_of(Told(status, {b"retry-after": b"7"}, body))
+        assert (found.code, found.field, found.retry_after_s) == (kind.code, "model", 7)
+        assert detail in found.detail
+
+
+def test_what_a_relay_refused_in_zhipu_s_numbers_is_said_once() -> None:
+    for sent, kind in ((ModelUnknown("no x", field="model"), ModelUnknown), (InsufficientFunds(), InsufficientFunds)):
+        status, _, body = zhipu.render(sent, "", Clock())
+        found = refusal_of(Told(status, {}, body))
+        assert type(found) is kind
+        assert zhipu.told(found, "", Clock()) == zhipu.told(sent, "", Clock())
+    assert type(refusal_of(NOBODY)) is Overloaded
+    assert type(refusal_of(Told(502, {}, b"no JSON"))) is EngineFailed
