@@ -254,6 +254,34 @@ ASK_TIMEOUT_S = 900.0  #: an answer to a line: the longest wait for a slot and a
 BATCH_KEPT_S = 30 * 24 * 3600  #: how long a batch is told of after its end; OpenAI and Anthropic keep theirs a month
 TASK_KEPT_S = 24 * 3600  #: how long a task's answer can be had, as Zhipu's
 
+# ── knowledge ─────────────────────────────────────────────────────────────────────────────────────────────────────
+KNOWLEDGE_BASES_MAX = 1_000  #: of one project: a list is ten pages
+KNOWLEDGE_DOCUMENTS_MAX = 1_000  #: of one base: all of them are begun anew in one transaction when its model changes
+KNOWLEDGE_CHUNKS_MAX = 20_000  #: of one base: an exact search among so many takes milliseconds, reading them a second
+KNOWLEDGE_WORDS_MAX = 5_000_000  #: characters of all documents of one project, as Zhipu's
+KNOWLEDGE_BYTES_MAX = 1024 * 1024 * 1024  #: the same in bytes of their files, as Zhipu's
+KNOWLEDGE_FILE_BYTES_MAX = 50 * 1024 * 1024  #: of one document, as Zhipu's: a book with its pictures
+KNOWLEDGE_NAME_MAX = 100  #: characters of a base's name, as Zhipu's …
+KNOWLEDGE_TEXT_MAX = 500  #: … and of its description
+KNOWLEDGE_IDS_MAX = 10  #: bases of one question: each has its own model to ask, and its place in memory
+KNOWLEDGE_MEMORY_BYTES_MAX = 512 * 1024 * 1024  #: bases held in memory; the largest there can be fits alone
+KNOWLEDGE_VECTOR_MAX = 4_096  #: numbers of one vector; the longest known embedding has so many
+KNOWLEDGE_INPUTS_MAX = 32  #: chunks of one request: some seconds of a small engine, and as much to do again
+KNOWLEDGE_JOBS_MAX = 2  #: documents that one worker embeds at once, so that nobody's library keeps engines from others
+KNOWLEDGE_READ_S = 120.0  #: the text of a document is found within this; a page of a PDF takes a hundredth of a second
+KNOWLEDGE_READ_MEMORY_BYTES = 2 * 1024 * 1024 * 1024  #: … and within so much memory, whatever the file would unfold to
+DOCX_XML_BYTES_MAX = 64 * 1024 * 1024  #: of a docx unfolded; a book of a thousand pages has 10 MB
+SENTENCE_SIZE_MIN = 20  #: characters of a chunk, as Zhipu's …
+SENTENCE_SIZE = 300  #: … when nobody says …
+SENTENCE_SIZE_MAX = 2_000  #: … and at most
+SEPARATORS_MAX = 20  #: of one document: each is looked for in every chunk …
+SEPARATOR_LENGTH_MAX = 100  #: … and has so many characters
+OVERLAP_SHARE = 10  #: a chunk repeats at most one part in this of the one before, when it was cut off from it
+QUERY_LENGTH_MAX = 1_000  #: characters of a question, as Zhipu's
+QUERY_TERMS_MAX = 64  #: words of a question that are looked for: each takes a hundredth of a second in 20,000 chunks
+RECALLED_MAX = 100  #: chunks that one way of recall may bring, as Zhipu's top_n …
+FOUND_MAX = 20  #: … and that are found in the end, as its top_k
+
 # ── shutting down ─────────────────────────────────────────────────────────────────────────────────────────────────
 DRAIN_POLL_S = 0.02  #: how often a draining relay or engine looks whether its connections are done
 ENGINE_DRAIN_S = 30.0  #: how long an engine lets running answers end: its relay, which has the setting, goes first

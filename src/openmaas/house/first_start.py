@@ -27,6 +27,7 @@ from openmaas.house.settings import Settings
 from openmaas.identity import law as identity_law
 from openmaas.identity.book import SCOPES, add_key, add_organisation, add_project
 from openmaas.identity.seal import MasterKeys
+from openmaas.knowledge import law as _knowledge_law  # noqa: F401 - as above
 from openmaas.ledger.book import top_up
 from openmaas.ledger.prices import list_prices, set_price
 from openmaas.limits import law as _limits_law  # noqa: F401 - as above

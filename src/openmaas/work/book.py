@@ -17,10 +17,17 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import LeaseLost, ThingUnknown
 from openmaas.store.changes import note
 from openmaas.work.law import jobs
-from openmaas.work.wanted import AGENT, BATCH, MESSAGE_BATCH, TASK, TUNING, UNCLAIMED
+from openmaas.work.wanted import AGENT, BATCH, EMBEDDING, MESSAGE_BATCH, TASK, TUNING, UNCLAIMED
 
 #: How long jobs are told of after their end, by kind.
-KEPT_S = {BATCH: BATCH_KEPT_S, MESSAGE_BATCH: BATCH_KEPT_S, TASK: TASK_KEPT_S, AGENT: TASK_KEPT_S, TUNING: BATCH_KEPT_S}
+KEPT_S = {
+    BATCH: BATCH_KEPT_S,
+    MESSAGE_BATCH: BATCH_KEPT_S,
+    TASK: TASK_KEPT_S,
+    AGENT: TASK_KEPT_S,
+    TUNING: BATCH_KEPT_S,
+    EMBEDDING: TASK_KEPT_S,
+}
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -28,7 +28,8 @@ def kind_of(url: str) -> str:
 #: The same for Zhipu's async tasks.
 TASK_TARGET = "/api/paas/v4/chat/completions"
 #: Kinds of jobs; an id begins with its kind.
-BATCH, MESSAGE_BATCH, TASK, AGENT, TUNING = "batch", "msgbatch", "task", "agent", "ftjob"
+BATCH, MESSAGE_BATCH, TASK, AGENT = "batch", "msgbatch", "task", "agent"
+TUNING, EMBEDDING = "ftjob", "embedding"
 #: Of these, those that no worker claims yet.
 UNCLAIMED = frozenset({TUNING})
 #: Purposes of files that a message batch has for itself; lists of files leave them out.
@@ -107,6 +108,20 @@ class TuningWanted(msgspec.Struct, frozen=True):
     suffix: str | None
     metadata: dict[str, str] | None
     request_id: str  # the caller's own name of it; empty without one
+
+
+class EmbeddingWanted(msgspec.Struct, frozen=True):
+    """The vectors of a document, by ``model``."""
+
+    document_id: str
+    model: str
+
+
+class EmbeddingProgress(msgspec.Struct):
+    """How many of a document's chunks have their vector; ``chunks`` 0 before it is cut."""
+
+    chunks: int = 0
+    embedded: int = 0
 
 
 def text(value: msgspec.Struct) -> str:

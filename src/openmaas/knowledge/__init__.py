@@ -1,0 +1,1 @@
+"""Knowledge bases: documents of a project, cut into chunks, embedded, and found again."""
