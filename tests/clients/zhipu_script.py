@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import time
 from typing import Any
 
 sdk, base, key = sys.argv[1:]
@@ -51,6 +52,33 @@ told["agent"] = [
     whole.choices[0].message.content["text"] == words,
     chunks[-1].usage.total_tokens > 19,
 ]
+if sdk == "zhipuai":  # the newer SDK has no knowledge
+    base_made = client.knowledge.create(embedding_id=11, name="库", extra_body={"embedding_model": "echo"})
+    uploaded = client.knowledge.document.create(
+        file=("faq.txt", "一###二".encode()),
+        purpose="retrieval",
+        knowledge_id=base_made.id,
+        sentence_size=20,
+        custom_separator=["###"],
+    )
+    document_id = uploaded.successInfos[0].documentId
+    while not (document := client.knowledge.document.retrieve(document_id)).embedding_stat:
+        time.sleep(0.1)
+    client.knowledge.modify(base_made.id, 11, name="新名")
+    listed = client.knowledge.document.list(base_made.id, purpose="retrieval")
+    told["knowledge"] = [
+        client.knowledge.query(page=1, size=5).list[0].name,
+        document.embedding_stat,
+        [document.custom_separator, document.sentence_size, document.word_num],
+        [row.name for row in listed.list],
+        client.knowledge.used().used.length >= document.length,
+        client.files.content(document_id).content.decode(),
+        client.knowledge.document.edit(document_id, "3").status_code,
+        client.files.create(file=("b.txt", b"b"), purpose="retrieval", knowledge_id=base_made.id).id,
+        client.knowledge.document.delete(document_id).status_code,
+        client.knowledge.delete(base_made.id).status_code,
+        [row.id for row in client.knowledge.query(size=100).list].count(base_made.id),
+    ]
 stranger = make(api_key="a.b", base_url=base, max_retries=0)
 told["errors"] = []
 for who, model in ((client, "nosuch"), (stranger, "echo")):

@@ -60,10 +60,14 @@ def test_a_batch_of_zhipu_counts_in_milliseconds_and_takes_both_urls(echo: Insta
 
 
 def test_what_is_no_file_here_is_refused(echo: Installation) -> None:
-    for fields in ({"purpose": "retrieval"}, {"purpose": "vision"}, {"knowledge_id": "k"}):
+    for fields, field in (
+        ({"purpose": "retrieval"}, "knowledge_id"),
+        ({"purpose": "vision"}, "purpose"),
+        ({"knowledge_id": "k"}, "purpose"),
+    ):
         status, told = upload(echo, b"x", **fields)
         assert status == 400
-        assert told["error"]["param"] == "purpose"
+        assert told["error"]["param"] == field
     for content_type, body in (("application/json", b"{}"), (MULTIPART, b"------zhipu\r\n"), (MULTIPART, b"")):
         assert echo.ask("POST", "/api/paas/v4/files", body, headers={"content-type": content_type})[0] == 400
 

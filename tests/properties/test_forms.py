@@ -41,7 +41,7 @@ def read(pieces: list[bytes]) -> tuple[Form, bytes]:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    fields=st.dictionaries(TEXTS.filter(lambda name: name != "file"), TEXTS, max_size=3),
+    fields=st.dictionaries(TEXTS.filter(lambda name: name != "file" and not name.endswith("[]")), TEXTS, max_size=3),
     filename=TEXTS,
     content=TRICKY.map(b"".join).filter(lambda text: b"\r\n--" + BOUNDARY not in b"\r\n" + text),
     cuts=st.lists(st.integers(0, 600), max_size=20),
@@ -53,6 +53,12 @@ def test_however_it_is_cut_the_same_form_comes_out(
     at = sorted({0, *(cut for cut in cuts if cut < len(whole)), len(whole)})
     form, found = read([whole[a:b] for a, b in itertools.pairwise(at)])
     assert (form.fields, form.filename, found) == (fields, filename, content)
+
+
+def test_a_field_that_is_named_as_a_list_keeps_all_that_came() -> None:
+    parts = [b'Content-Disposition: form-data; name="a[]"\r\n\r\n' + value for value in (b"1", b"", b"2")]
+    form, _ = read([b"".join(b"--%b\r\n%b\r\n" % (BOUNDARY, part) for part in parts) + b"--%b--" % BOUNDARY])
+    assert (form.fields, form.lists) == ({}, {"a": ["1", "", "2"]})
 
 
 @settings(max_examples=150, deadline=None)

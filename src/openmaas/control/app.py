@@ -15,7 +15,9 @@ from openmaas.control import (
     composed,
     customers,
     customers_papers,
+    documents,
     files,
+    knowledge,
     manage_agents,
     manage_audit,
     manage_budgets,
@@ -91,6 +93,8 @@ _MANAGE = (
 FORMS: dict[Form, str] = {"openai": "/v1", "zhipu": "/api/paas/v4"}
 #: Zhipu's base URL for coding tools: a plan pays there.
 CODING = "/api/coding/paas/v4"
+#: Where knowledge is served, by Zhipu's older documentation and SDK and by its newer one.
+KNOWLEDGE = {"paas": FORMS["zhipu"], "open": "/api/llm-application/open"}
 
 
 def build_app(rooms: Rooms) -> FastAPI:
@@ -123,6 +127,9 @@ def build_app(rooms: Rooms) -> FastAPI:
     for form, prefix in FORMS.items():
         for module in (files, batches, tuning):
             app.include_router(module.routes(rooms, caller, form), prefix=prefix)
+    for name, prefix in KNOWLEDGE.items():
+        for module in (knowledge, documents):
+            app.include_router(module.routes(rooms, caller, name), prefix=prefix)
     for routes in (tasks.routes, tuning.deleting_routes):
         app.include_router(routes(rooms, caller), prefix=FORMS["zhipu"])
     for prefix in (FORMS["zhipu"], CODING):

@@ -40,11 +40,13 @@ _MORE = {
     "/api/paas/v4/agents": TASK_BODY_BYTES_MAX,
     "/api/paas/v4/v1/agents": TASK_BODY_BYTES_MAX,
 }
+#: The same where the path ends with an id.
+_MORE_BELOW = tuple(f"{base}/document/upload_document/" for base in ("/api/paas/v4", "/api/llm-application/open"))
 
 
 def body_bytes_max(path: str) -> int:
     """How long a body may be here."""
-    return _MORE.get(path, JSON_BYTES_MAX)
+    return _WHOLE_FORM if path.startswith(_MORE_BELOW) else _MORE.get(path, JSON_BYTES_MAX)
 
 
 class Bodies:

@@ -11,14 +11,16 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import FileResponse
 
+from openmaas.control.documents import NO_ADDRESSES, documents_of, take
 from openmaas.control.forms import read_form
 from openmaas.control.reading import Recognise, using
 from openmaas.control.rooms import Rooms
-from openmaas.core.bounds import FILE_EXPIRES_S_MAX, FILE_EXPIRES_S_MIN, FILE_PAGE_MAX
+from openmaas.core.bounds import FILE_EXPIRES_S_MAX, FILE_EXPIRES_S_MIN, FILE_PAGE_MAX, PAGE_SIZE_MAX
 from openmaas.core.errors import FieldInvalid
 from openmaas.files.book import File, find_file, list_files
 from openmaas.files.face import Owner
 from openmaas.identity.face import Caller
+from openmaas.knowledge.face import RETRIEVAL
 from openmaas.work.wanted import MESSAGE_INPUT, MESSAGE_OUTPUT, Form
 
 PURPOSES: dict[Form, tuple[str, ...]] = {
@@ -55,9 +57,14 @@ def routes(rooms: Rooms, caller: Recognise, form: Form) -> APIRouter:
 
     @router.post("/files", openapi_extra=_UPLOAD, operation_id=f"upload_file_{form}")
     async def upload(request: Request, who: User) -> dict[str, Any]:
+        content_type = request.headers.get("content-type", "")
+        if content_type.lower().startswith("application/json"):
+            raise FieldInvalid(NO_ADDRESSES, field="upload_detail")
         draft = files.depot.draft()
         try:
-            told = await read_form(request.headers.get("content-type", ""), request.stream(), draft)
+            told = await read_form(content_type, request.stream(), draft)
+            if form == "zhipu" and told.fields.get("purpose") == RETRIEVAL:
+                return await take(rooms, who, told.fields.get("knowledge_id", ""), told, draft)
             purpose, expires_s = _check(told.fields, form)
             if told.filename is None:
                 raise FieldInvalid("file is required", field="file")
@@ -72,10 +79,15 @@ def routes(rooms: Rooms, caller: Recognise, form: Form) -> APIRouter:
     async def list_own(
         who: User,
         purpose: str | None = None,
+        knowledge_id: str = "",
+        page: Annotated[int, Query(ge=1)] = 1,
         after: str = "",
         limit: Annotated[int, Query(ge=1, le=10_000)] = FILE_PAGE_MAX,
         order: Literal["asc", "desc"] = "desc",
     ) -> dict[str, Any]:
+        if knowledge_id and form == "zhipu":
+            pages = page, min(limit, PAGE_SIZE_MAX)
+            return await documents_of(rooms, who, knowledge_id, *pages, newest_first=order == "desc")
         least = min(limit, FILE_PAGE_MAX)
         rows = await rooms.database.read(
             list_files,
@@ -99,7 +111,10 @@ def routes(rooms: Rooms, caller: Recognise, form: Form) -> APIRouter:
 
     @router.delete("/files/{file_id}", operation_id=f"delete_file_{form}")
     async def delete(file_id: str, who: User) -> dict[str, Any]:
-        await files.remove(file_id, who.project_id)
+        if (await rooms.database.read(find_file, file_id, who.project_id)).purpose == RETRIEVAL:
+            await rooms.library.remove(who, file_id)  # it is a document, with chunks and vectors
+        else:
+            await files.remove(file_id, who.project_id)
         return {"id": file_id, "object": "file", "deleted": True}
 
     return router
@@ -139,8 +154,8 @@ def expires_after(anchor: str, seconds: Any, field: str) -> int:
 
 def _check(fields: dict[str, str], form: Form) -> tuple[str, int | None]:
     """Purpose and time to live. Raises ``FieldInvalid``."""
-    if fields.get("knowledge_id") or fields.get("purpose") == "retrieval":
-        raise FieldInvalid("this installation has no knowledge bases yet", field="purpose")
+    if fields.get("knowledge_id"):
+        raise FieldInvalid(f"a file of a knowledge base has the purpose {RETRIEVAL}, on Zhipu's wire", field="purpose")
     if fields.get("purpose") not in PURPOSES[form]:
         raise FieldInvalid(f"purpose must be one of {', '.join(PURPOSES[form])}", field="purpose")
     anchor, seconds = (fields.get(f"expires_after[{name}]", "") for name in ("anchor", "seconds"))

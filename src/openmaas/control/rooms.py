@@ -11,6 +11,7 @@ from openmaas.core.invoice import Issuer
 from openmaas.files.face import Files
 from openmaas.identity.face import Keys
 from openmaas.identity.seal import MasterKeys
+from openmaas.knowledge.face import Library
 from openmaas.store.database import Database
 from openmaas.work.asking import Relays
 
@@ -24,6 +25,7 @@ class Rooms(msgspec.Struct, frozen=True):
     clock: Clock
     files: Files
     relays: Relays
+    library: Library
     journals: Path
     weights: Path
     meters: Path

@@ -17,7 +17,7 @@ from openmaas.dialects.zhipu.dialect import Zhipu
 #: What SDKs of Anthropic send on every path: where two dialects have the same, it tells which is meant.
 _ANTHROPIC = b"anthropic-version"
 #: Where paths begin that belong to Zhipu's dialect, and those of its console.
-_ZHIPU = ("/api/paas/", "/api/coding/", "/api/v1/agents")
+_ZHIPU = ("/api/paas/", "/api/coding/", "/api/v1/agents", "/api/llm-application/")
 _CONSOLE = ("/api/monitor/", "/api/biz/")
 
 

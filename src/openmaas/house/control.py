@@ -17,6 +17,7 @@ from openmaas.house.orders import follow_orders, say_ready, told_to_stop
 from openmaas.house.settings import Settings
 from openmaas.identity.face import Keys
 from openmaas.identity.seal import MasterKeys
+from openmaas.knowledge.face import Library
 from openmaas.store.changes import Follower
 from openmaas.store.database import Database
 from openmaas.work.asking import Relays
@@ -24,14 +25,16 @@ from openmaas.work.asking import Relays
 
 def build_rooms(settings: Settings, layout: Layout, clock: Clock, database: Database, follower: Follower) -> Rooms:
     """What the API works on. ``follower`` tells which keys have changed; it is the caller's to run."""
-    master = MasterKeys(layout.master_keys)
+    master, files = MasterKeys(layout.master_keys), open_files(settings, layout, clock, database)
+    relays = Relays(layout.insides(settings.relays))
     return Rooms(
         database=database,
         keys=Keys(database, follower, clock, master),
         master=master,
         clock=clock,
-        files=open_files(settings, layout, clock, database),
-        relays=Relays(layout.insides(settings.relays)),
+        files=files,
+        relays=relays,
+        library=Library(database, files, relays, master, clock),
         journals=layout.journals,
         weights=layout.weights,
         meters=layout.meters,

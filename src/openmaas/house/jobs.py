@@ -1,4 +1,4 @@
-"""The jobs program: batches and tasks, done until told to stop; files and jobs whose time is over, removed."""
+"""The jobs program: batches, tasks, documents to embed, until told to stop; what is over is removed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from openmaas.core.bounds import JOB_CHORES_S, JOB_LANE_MAX
+from openmaas.core.bounds import JOB_CHORES_S, JOB_LANE_MAX, KNOWLEDGE_JOBS_MAX
 from openmaas.core.clock import Clock
 from openmaas.core.errors import Conflict, StoreFailed
 from openmaas.files.face import Files
@@ -19,6 +19,7 @@ from openmaas.house.orders import follow_orders, say_ready, told_to_stop
 from openmaas.house.settings import Settings
 from openmaas.identity.seal import MasterKeys
 from openmaas.jobs.batch import Batches
+from openmaas.jobs.embedding import Embeddings
 from openmaas.jobs.task import Tasks
 from openmaas.jobs.worker import Lane, Worker
 from openmaas.store.changes import Follower
@@ -27,7 +28,7 @@ from openmaas.store.files import lock
 from openmaas.work.asking import Relays
 from openmaas.work.book import count_open, prune, still_open
 from openmaas.work.counts import Counts
-from openmaas.work.wanted import AGENT, BATCH, MESSAGE_BATCH, TASK
+from openmaas.work.wanted import AGENT, BATCH, EMBEDDING, MESSAGE_BATCH, TASK
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +79,18 @@ async def _run(settings: Settings) -> None:
         follower,
         clock,
         MasterKeys(layout.master_keys),
-        {BATCH: batches, MESSAGE_BATCH: batches, TASK: tasks, AGENT: tasks},
-        (Lane((BATCH, MESSAGE_BATCH), JOB_LANE_MAX), Lane((TASK, AGENT), settings.task_concurrency)),
+        {
+            BATCH: batches,
+            MESSAGE_BATCH: batches,
+            TASK: tasks,
+            AGENT: tasks,
+            EMBEDDING: Embeddings(database, files, relays, KNOWLEDGE_JOBS_MAX),
+        },
+        (
+            Lane((BATCH, MESSAGE_BATCH), JOB_LANE_MAX),
+            Lane((TASK, AGENT), settings.task_concurrency),
+            Lane((EMBEDDING,), KNOWLEDGE_JOBS_MAX),
+        ),
         home=layout.home,
         place=files.depot.place,
     )
