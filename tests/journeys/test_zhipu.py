@@ -102,7 +102,7 @@ def test_trap_3_codes_are_texts_an_empty_wallet_is_429_and_the_language_is_the_c
         ({"model": "nosuch", "messages": HI}, 400, "1211", "model"),
         ({"model": "echo"}, 400, "1213", "messages"),
         ({"model": "echo", "messages": HI, "thinking": {"type": "maybe"}}, 400, "1214", "thinking.type"),
-        ({"model": "echo", "messages": HI, "tools": [{"type": "retrieval", "retrieval": {}}]}, 400, "1214", None),
+        ({"model": "echo", "messages": HI, "tools": [{"type": "mcp", "mcp": {}}]}, 400, "1214", None),
         (b"{", 400, "1210", None),
     ],
 )

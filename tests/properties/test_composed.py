@@ -22,6 +22,7 @@ from openmaas.dialects.zhipu.composed import (
     Telling,
     beside,
     filled,
+    known_to_model,
     results_of,
     shown_to_model,
 )
@@ -53,7 +54,7 @@ def test_only_the_last_question_changes(
     sent = [*before, {"role": "user", "content": question}, *later]
     asked = Composed(bodied(sent, [search(), FUNCTION], temperature=0.5, seed=2**60))
     assert asked.question == question
-    told = json.loads(asked.body(SEARCH_PROMPT, found))
+    told = json.loads(asked.body((SEARCH_PROMPT, {"search_result": found})))
     changed = told["messages"].pop(len(before))
     assert changed["content"].endswith(question)
     assert found in changed["content"]
@@ -70,8 +71,18 @@ def test_only_the_last_question_changes(
 def test_a_picture_stays_beside_the_question() -> None:
     picture = {"type": "image_url", "image_url": {"url": "https://a/b.png"}}
     asked = Composed(bodied([{"role": "user", "content": [picture, {"type": "text", "text": "who?"}]}], [search()]))
-    (message,) = json.loads(asked.body("{question} {search_result}", "found"))["messages"]
+    (message,) = json.loads(asked.body(("{question} {search_result}", {"search_result": "found"})))["messages"]
     assert message["content"] == [{"type": "text", "text": "who? found"}, picture]
+
+
+def test_what_was_searched_and_what_was_retrieved_stand_in_one_question() -> None:
+    template = "K {{knowledge}} {{question}}"
+    retrieval = {"type": "retrieval", "retrieval": {"knowledge_id": "kb", "prompt_template": template}}
+    asked = Composed(bodied([{"role": "user", "content": "q"}], [search(), retrieval]))
+    assert asked.retrieval is not None
+    findings = ("S {search_result} {knowledge}", {"search_result": "s"}), (template, {"knowledge": "k"})
+    (message,) = json.loads(asked.body(*findings))["messages"]
+    assert message["content"] == "K k S s {knowledge}\n\nq"
 
 
 @given(words, words, st.sampled_from(["{%s}", "{{%s}}"]))
@@ -95,6 +106,7 @@ def test_values_are_not_read_as_templates() -> None:
         ([{"type": "web_search"}], True),
         ([search(enable=False), FUNCTION], False),
         ([search(enable="False")], False),
+        ([{"type": "retrieval", "retrieval": {"knowledge_id": "kb"}}], True),
     ],
 )
 def test_a_chat_is_composed_when_a_search_is_not_switched_off(tools: list[Any], composed: bool) -> None:
@@ -108,6 +120,7 @@ def test_a_chat_is_composed_when_a_search_is_not_switched_off(tools: list[Any], 
         (bodied([{"role": "user", "content": "hi"}], [search(), search()]), "tools[1]"),
         (bodied([{"role": "user", "content": "hi"}], [search(result_sequence="between")]), None),
         (bodied([{"role": "user", "content": "hi"}], [search(count="many")]), None),
+        (bodied([{"role": "user", "content": "hi"}], [{"type": "retrieval"}]), "tools[0].retrieval.knowledge_id"),
         (bodied([{"role": "system", "content": "hi"}], [search()]), "messages"),
         (bodied([{"role": "user", "content": " "}], [search()]), "messages"),
         (bodied([{"role": "user", "content": {"a": 1}}], [search()]), "messages"),
@@ -142,7 +155,8 @@ def test_what_is_found_is_cut_between_two_results() -> None:
     text = shown_to_model(results_of(json.dumps({"search_result": hits}).encode()))
     assert len(text) <= FOUND_LENGTH_MAX
     assert [f"[ref_{at}]" in text for at in range(9)] == [True] * 3 + [False] * 6
-    assert shown_to_model(results_of(b'{"search_result": null}'))
+    assert shown_to_model(results_of(b'{"search_result": null}')) == known_to_model([])
+    assert known_to_model([("a.txt", "y" * 60_000), ("b.txt", "y" * 60_000)]).count("y") == 60_000
     for wrong in (b"[]", b'{"search_result": 1}', b"<html>"):
         with pytest.raises(e.EngineFailed):
             results_of(wrong)

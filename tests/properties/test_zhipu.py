@@ -216,7 +216,7 @@ def test_code_with_a_gap_is_a_question() -> None:
     assert "y = 1" in str(message.parts[0])
 
 
-@pytest.mark.parametrize("kind", ["retrieval", "mcp", "drawing_tool"])
+@pytest.mark.parametrize("kind", ["mcp", "drawing_tool"])
 def test_a_tool_that_this_server_does_not_run_is_refused_by_name(kind: str) -> None:
     tools = [{"type": "function", "function": {"name": "f"}}, {"type": kind, kind: {}}]
     with pytest.raises(e.FieldInvalid) as refused:

@@ -30,16 +30,16 @@ _ONCE = "idempotency-key"
 
 
 class Inner:
-    """The inner requests of ``outer``, which ``who`` sent. They are known by its id, and none is composed again: the
-    token that they come with is a job's, and the control plane takes none."""
+    """The inner requests of ``outer``, which ``who`` sent. They are known by its id (``parent_id``), and none is
+    composed again: the token that they come with is a job's, and the control plane takes none."""
 
     def __init__(self, rooms: Rooms, who: Caller, outer: Request) -> None:
         self._relays = rooms.relays
-        self._parent = outer.headers.get("x-request-id") or rooms.clock.new_id(REQUEST)
+        self.parent_id = outer.headers.get("x-request-id") or rooms.clock.new_id(REQUEST)
         self._once = outer.headers.get(_ONCE, "")
         self._headers = {name: outer.headers[name] for name in _PASSED_ON if name in outer.headers}
         until_ms = rooms.clock.wall_ms() + round(ASK_TIMEOUT_S * 1000)
-        behalf = OnBehalf(who.organisation_id, who.project_id, who.key_id, "", self._parent, until_ms)
+        behalf = OnBehalf(who.organisation_id, who.project_id, who.key_id, "", self.parent_id, until_ms)
         self._token = mint(rooms.master, behalf)
 
     @asynccontextmanager

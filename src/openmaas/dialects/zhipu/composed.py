@@ -8,12 +8,13 @@ asks, and for whom, is not known here. https://docs.bigmodel.cn/cn/guide/tools/w
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
 
 from openmaas.core.bounds import FOUND_LENGTH_MAX, SEARCHED_LENGTH_MAX
-from openmaas.core.errors import EngineFailed, FieldInvalid
+from openmaas.core.errors import EngineFailed, FieldInvalid, FieldMissing
 from openmaas.dialects.conversation import Json
 from openmaas.dialects.engine.hear import Events
 from openmaas.dialects.openai.chat import checked, members_of
@@ -21,7 +22,7 @@ from openmaas.dialects.openai.chat import checked, members_of
 _NULL, _USER, _AUTO = msgspec.Raw(b"null"), msgspec.Raw(b'"user"'), msgspec.Raw(b'"auto"')
 _encode = msgspec.json.encode
 #: Tools that Zhipu runs itself and this server does not.
-_NOT_OFFERED = ("retrieval", "mcp")
+_NOT_OFFERED = ("mcp",)
 #: How what was found stands before the question, unless the caller says otherwise.
 SEARCH_PROMPT = """以下是来自互联网的信息:
 
@@ -30,7 +31,15 @@ SEARCH_PROMPT = """以下是来自互联网的信息:
 请根据以上信息,用提问所用的语言回答下面的问题,并用 [ref_序号] 标明所引用的来源;信息不足时请直接说明。
 
 {question}"""
-_PLACE = re.compile(r"\{\{(search_result|question)\}\}|\{(search_result|question)\}")
+RETRIEVAL_PROMPT = """以下是知识库中的内容:
+
+{{knowledge}}
+
+请根据以上内容,用提问所用的语言回答下面的问题;其中没有答案时,请先说明,再以自身知识回答。
+
+{{question}}"""
+_PLACE = re.compile(r"\{\{(search_result|knowledge|question)\}\}|\{(search_result|knowledge|question)\}")
+_NOTHING = "(没有找到相关信息)"
 #: Members of the tool that are the search's own.
 _PASSED_ON = ("count", "search_domain_filter", "search_recency_filter", "content_size", "search_intent")
 
@@ -63,16 +72,30 @@ class Search(msgspec.Struct, frozen=True):
         return _encode(asked if user_id is None else asked | {"user_id": user_id})
 
 
+class Retrieval(msgspec.Struct, frozen=True):
+    """A knowledge base in which the question is looked up."""
+
+    knowledge_id: str
+    prompt_template: str | None = None
+
+
 class Tools(msgspec.Struct, frozen=True):
     """A request's tools: those that go to the model, as they came, and what is to be found before it is asked."""
 
     functions: list[Json] = []
     search: Search | None = None
+    retrieval: Retrieval | None = None
+
+    @property
+    def finds(self) -> bool:
+        """True when something is to be found."""
+        return self.search is not None or self.retrieval is not None
 
 
 class _Tool(msgspec.Struct):
     type: str = "function"
     web_search: Search | None = None
+    retrieval: Retrieval | None = None
 
 
 class _Tools(msgspec.Struct):
@@ -103,18 +126,28 @@ _content = msgspec.json.Decoder(str | list[dict[str, Any]] | None)
 def sorted_tools(raw: Json) -> Tools:
     """The tools of a request. Raises ``FieldInvalid`` for one that would not do what its caller expects."""
     functions: list[Json] = []
-    search: Search | None = None
+    found: dict[str, Search | Retrieval] = {}
     for at, (tool, as_it_came) in enumerate(zip(checked(_tools, {"tools": raw}).tools, _raws.decode(raw), strict=True)):
         if tool.type == "function":
             functions.append(as_it_came)
-        elif tool.type != "web_search":
+        elif tool.type in found:
+            raise FieldInvalid(f"{tool.type} may stand among the tools once", field=f"tools[{at}]")
+        elif tool.type == "web_search":
+            found[tool.type] = tool.web_search or Search()
+        elif tool.type != "retrieval":
             said = "is not offered on this installation" if tool.type in _NOT_OFFERED else "is not a type of tool"
-            raise FieldInvalid(f"{tool.type!r} {said}; function and web_search are", field=f"tools[{at}].type")
-        elif search is not None:
-            raise FieldInvalid("web_search may stand among the tools once", field=f"tools[{at}]")
+            raise FieldInvalid(
+                f"{tool.type!r} {said}; function, web_search and retrieval are", field=f"tools[{at}].type"
+            )
+        elif tool.retrieval is None or not tool.retrieval.knowledge_id:
+            field = f"tools[{at}].retrieval.knowledge_id"
+            raise FieldMissing(f"{field} is needed: a knowledge base of yours", field=field)
         else:
-            search = tool.web_search or Search()
-    return Tools(functions, None if search is None or search.enable is False else search)
+            found[tool.type] = tool.retrieval
+    search, retrieval = found.get("web_search"), found.get("retrieval")
+    assert search is None or isinstance(search, Search)
+    assert retrieval is None or isinstance(retrieval, Retrieval)
+    return Tools(functions, None if search is None or search.enable is False else search, retrieval)
 
 
 def leave_functions(members: dict[str, Json], tools: Tools) -> None:
@@ -134,7 +167,7 @@ class Composed:
         members = members_of(body)
         tools = sorted_tools(members.pop("tools", msgspec.Raw(b"[]")))
         leave_functions(members, tools)
-        self.search = tools.search
+        self.search, self.retrieval = tools.search, tools.retrieval
         self.user_id = members.get("user_id")
         self._members = members
         try:
@@ -149,9 +182,12 @@ class Composed:
         if not self.question.strip():
             raise FieldInvalid("messages must have a question of the user's, in text", field="messages")
 
-    def body(self, template: str, found: str) -> bytes:
-        """The chat, with ``found`` and the question in the places of ``template``; what has no place follows it."""
-        text = filled(template, {"search_result": found, "question": self.question})
+    def body(self, *findings: tuple[str, dict[str, str]]) -> bytes:
+        """The chat, with what was found and the question in the places of a template, and so on with the next; what has
+        no place in its template follows it."""
+        text = self.question
+        for template, found in findings:
+            text = filled(template, found | {"question": text})
         content: Any = text
         if isinstance(self._asked, list):  # pictures stay
             content = [{"type": "text", "text": text}, *(part for part in self._asked if part.get("type") != "text")]
@@ -167,7 +203,7 @@ def filled(template: str, values: dict[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1] or match[2]
         placed.add(name)
-        return values[name]
+        return values.get(name, match[0])
 
     text = _PLACE.sub(value, template)
     return "\n\n".join([text, *(values[name] for name in values if name not in placed)])
@@ -185,14 +221,26 @@ def results_of(body: bytes) -> Json:
 
 def shown_to_model(results: Json) -> str:
     """Results as text, as many of them as ``FOUND_LENGTH_MAX`` holds."""
-    text = ""
+    said = []
     for at, hit in enumerate(_results.decode(results) or [], 1):
         source = " · ".join(filter(None, (hit.link, hit.media, hit.publish_date)))
-        more = "\n".join(filter(None, (f"[{hit.refer or f'ref_{at}'}] {hit.title or ''}", source, hit.content)))
-        if len(text) + len(more) > FOUND_LENGTH_MAX:
+        said.append("\n".join(filter(None, (f"[{hit.refer or f'ref_{at}'}] {hit.title or ''}", source, hit.content))))
+    return _fitting(said)
+
+
+def known_to_model(chunks: Iterable[tuple[str, str]]) -> str:
+    """Chunks of documents, each with its document's name, as text in the same bounds."""
+    return _fitting([f"[{at}] {name}\n{text}" for at, (name, text) in enumerate(chunks, 1)])
+
+
+def _fitting(said: list[str]) -> str:
+    length = 0
+    for at, each in enumerate(said):
+        length += len(each)
+        if length > FOUND_LENGTH_MAX:
+            said = said[:at]
             break
-        text += f"{more}\n\n"
-    return text.rstrip() or "(没有找到相关信息)"
+    return "\n\n".join(said) or _NOTHING
 
 
 def beside(answer: bytes, results: Json) -> bytes:

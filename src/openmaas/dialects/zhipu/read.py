@@ -78,7 +78,7 @@ def read(body: bytes | bytearray, *, keep_thoughts: bool) -> tuple[Conversation,
         whole_calls=not own.tool_stream,
         request_id=request_id,
     )
-    return asked, voice, tools.search is not None
+    return asked, voice, tools.finds
 
 
 def text_of(members: dict[str, Json], name: str) -> str:
