@@ -186,6 +186,17 @@ class Installation:
         self.admin("POST", f"/organisations/{made['id']}/topups", {"amount": credit, "request_key": name})
         return made["id"], created["key"]
 
+    def subscriber(self, credit: str) -> tuple[str, str]:
+        """A new customer whose plan allows so much ``credit`` in five hours: its id, and a key of its own."""
+        owner, key = self.organisation("10")
+        window = {"name": "5h", "kind": "rolling", "credits": credit, "hours": 5}
+        status, plan = self.admin("POST", "/plans", {"name": f"of {owner}", "windows": [window], "price": "1"})
+        assert status == 201, plan
+        path = f"/organisations/{owner}/subscriptions"
+        assert self.admin("POST", path, {"plan_id": plan["id"], "request_key": owner})[0] == 201
+        time.sleep(1)  # the relays have heard of it
+        return owner, key
+
     def wallet(self, organisation_id: str) -> dict[str, Any]:
         """The only wallet of a customer: ``posted``, ``leased``, ``free`` as decimal text."""
         accounts = self.admin("GET", f"/accounts?owner={organisation_id}&limit=100")[1]["data"]

@@ -8,6 +8,7 @@ https://docs.bigmodel.cn/cn/api/api-code
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
@@ -20,10 +21,12 @@ from openmaas.dialects.openai import errors as openai
 
 #: In which a reset time is told to readers of Chinese, as Zhipu does.
 _BEIJING = timezone(timedelta(hours=8))
+_TIMED = re.compile(r"\[(.*?)\]")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """Status, code and sentences. ``{field}`` is the parameter, ``{when}`` the time from which it works again."""
+    """Status, code and sentences. ``{field}`` is the parameter, ``{when}`` the time from which it works again; what
+    stands in brackets is said only when there is such a time: a window that is too small for the request has none."""
 
     status: int
     code: str
@@ -73,12 +76,12 @@ TABLE: dict[type[OpenmaasError], Row] = {
     e.Conflict: Row(400, "1231", "您已有相同的请求。", "You already have this request."),
     e.InsufficientFunds: Row(429, "1113", *_FUNDS),
     e.PlanExhausted: Row(
-        *(429, "1308", "已达到当前时段的使用上限,您的限额将在 {when} 重置。"),
-        "Usage limit reached for this window. Your limit will reset at {when}.",
+        *(429, "1308", "已达到当前时段的使用上限[,您的限额将在 {when} 重置]。"),
+        "Usage limit reached for this window.[ Your limit will reset at {when}.]",
     ),
     e.CycleExhausted: Row(
-        *(429, "1310", "已达到每周/每月使用上限,您的限额将在 {when} 重置。"),
-        "Weekly/Monthly Limit Exhausted. Your limit will reset at {when}.",
+        *(429, "1310", "已达到每周/每月使用上限[,您的限额将在 {when} 重置]。"),
+        "Weekly/Monthly Limit Exhausted.[ Your limit will reset at {when}.]",
     ),
     e.BudgetExceeded: Row(429, "1113", "已超出预算。", "The budget is exhausted."),
     e.LimitReached: Row(429, "1302", "您的账户已达到速率限制,请您控制请求频率。", "Rate limit reached for requests."),
@@ -120,7 +123,8 @@ def told(error: OpenmaasError, language: str, clock: Clock) -> dict[str, str | N
     wait_ms = round((error.retry_after_s or 0) * 1000)
     when = datetime.fromtimestamp((clock.wall_ms() + wait_ms) / 1000, _BEIJING if chinese else UTC)
     shown = f"{when:%Y-%m-%d %H:%M:%S}" + ("" if chinese else " UTC")
-    sentence = (row.chinese if chinese else row.english).format(field=error.field or "body", when=shown)
+    sentence = _TIMED.sub("" if error.retry_after_s is None else r"\1", row.chinese if chinese else row.english)
+    sentence = sentence.format(field=error.field or "body", when=shown)
     message = f"{sentence} {error.detail}" if error.detail else sentence
     kind = openai.status_of(error)[1]
     return {"code": row.code, "message": message, "type": kind, "param": error.field}
