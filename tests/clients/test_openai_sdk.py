@@ -125,6 +125,14 @@ def test_legacy_completions_and_prompts_in_a_list(client: openai.OpenAI) -> None
     assert two.usage.prompt_tokens == 2 * one.usage.prompt_tokens
 
 
+def test_choices_of_prompts_in_a_list_share_their_prompt_and_come_in_its_order(client: openai.OpenAI) -> None:
+    asked = {"model": "smollm2-135m", "prompt": ["The sky is", "Grass is green"], "max_tokens": 4, "temperature": 0}
+    one, two = (client.completions.create(**asked, n=n, echo=True) for n in (1, 2))
+    assert (two.usage.prompt_tokens, two.usage.completion_tokens) == (one.usage.prompt_tokens, 16)
+    texts = [choice.text for choice in one.choices]
+    assert [choice.text for choice in two.choices] == [texts[0], texts[0], texts[1], texts[1]]
+
+
 def test_prompts_of_token_ids_are_as_good_as_words(client: openai.OpenAI) -> None:
     asked = {"model": "smollm2-135m", "max_tokens": 3, "temperature": 0}
     one = client.completions.create(prompt=[504, 2], logprobs=1, **asked)
@@ -134,10 +142,30 @@ def test_prompts_of_token_ids_are_as_good_as_words(client: openai.OpenAI) -> Non
     assert len(two.choices) == 2
 
 
-@pytest.mark.parametrize("field", [{"echo": True}, {"suffix": "is blue"}], ids=str)
-def test_what_the_engine_would_pass_over_is_refused(client: openai.OpenAI, field: dict[str, object]) -> None:
-    with pytest.raises(openai.BadRequestError, match=next(iter(field))):
-        client.completions.create(model="smollm2-135m", prompt="The sky", max_tokens=3, **field)
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_echo_is_the_prompt_before_the_answer_and_costs_nothing_more(client: openai.OpenAI, stream: bool) -> None:
+    asked = {"model": "smollm2-135m", "prompt": ["The sky is", "Grass is"], "max_tokens": 4, "temperature": 0}
+    plain = client.completions.create(**asked)
+    found = client.completions.create(
+        **asked, echo=True, stream=stream, **({"stream_options": {"include_usage": True}} if stream else {})
+    )
+    texts = {0: "", 1: ""}
+    for part in found if stream else [found]:
+        for choice in part.choices:
+            texts[choice.index] += choice.text
+    assert texts == {choice.index: asked["prompt"][choice.index] + choice.text for choice in plain.choices}
+    assert (part.usage.prompt_tokens, part.usage.completion_tokens) == (
+        plain.usage.prompt_tokens,
+        plain.usage.completion_tokens,
+    )
+
+
+@pytest.mark.parametrize(
+    "fields", [{"echo": True, "logprobs": 1}, {"echo": True, "prompt": [504, 2]}, {"suffix": "is blue"}], ids=str
+)
+def test_what_the_engine_would_pass_over_is_refused(client: openai.OpenAI, fields: dict[str, object]) -> None:
+    with pytest.raises(openai.BadRequestError, match=next(iter(fields))):
+        client.completions.create(**{"model": "smollm2-135m", "prompt": "The sky", "max_tokens": 3, **fields})
 
 
 def test_members_that_change_nothing_here_are_taken(client: openai.OpenAI) -> None:

@@ -65,6 +65,7 @@ class _Completion(_Common, kw_only=True):
     prompt: str | list[str | int | list[int]]
     echo: bool | None = None
     suffix: str | None = None
+    logprobs: int | None = None
 
 
 _chat = msgspec.json.Decoder(_Chat)
@@ -73,7 +74,6 @@ _completion = msgspec.json.Decoder(_Completion)
 
 #: What llama.cpp passes over without a word, which would change what was asked.
 _PASSED_OVER = {
-    "echo": "the prompt is not given back here, nor are its probabilities",
     "suffix": "this model does not fill in between two texts",
     "functions": "they became `tools`; send those",
 }
@@ -85,11 +85,21 @@ def _refuse(**members: object) -> None:
             raise FieldInvalid(f"{name}: {_PASSED_OVER[name]}", field=name)
 
 
+def _check_echo(asked: _Completion) -> None:
+    """llama.cpp does not know the word; what was asked in words is put before the answer here."""
+    if asked.logprobs is not None:
+        raise FieldInvalid("echo: the probabilities of a prompt are not known here; leave out logprobs", field="echo")
+    if not all(isinstance(each, str) for each in asked.prompt):
+        raise FieldInvalid("echo: a prompt of token ids is not given back here; send it as text", field="echo")
+
+
 def check(path: str, body: bytes) -> None:
     """Raises ``BodyInvalid``, or ``FieldInvalid`` that names the field, for a body that cannot be answered."""
     if path == "/v1/completions":
         asked = decode(_completion, body)
-        _refuse(echo=asked.echo, suffix=asked.suffix)
+        _refuse(suffix=asked.suffix)
+        if asked.echo:
+            _check_echo(asked)
     elif path == "/v1/chat/completions":
         chat = decode(_chat, body)
         _refuse(functions=chat.functions)

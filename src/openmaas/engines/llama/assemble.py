@@ -37,6 +37,24 @@ class LegacyLogprobs:
         return spelt
 
 
+class Echo:
+    """Puts what was asked before what is answered (``echo``): each prompt has ``choices``, one after another."""
+
+    def __init__(self, prompts: list[str], choices: int) -> None:
+        self._prompts = prompts
+        self._choices = choices
+        self._begun: set[int] = set()
+
+    def rewrite(self, choices: bytes) -> bytes:
+        """The ``choices`` of an event, rewritten where one begins."""
+        found = msgspec.json.decode(choices)
+        for choice in found:
+            if choice["index"] not in self._begun:
+                self._begun.add(choice["index"])
+                choice["text"] = self._prompts[choice["index"] // self._choices] + choice["text"]
+        return msgspec.json.encode(found)
+
+
 class Whole:
     """The choices of an answer, filled event by event."""
 

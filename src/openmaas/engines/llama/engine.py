@@ -108,6 +108,7 @@ class Llama:
             forced = forced_tool(members, tools)
             members.update(_ALWAYS)
         prompt = _plain(members, "prompt") or ""
+        echoes = exchange.path == "/v1/completions" and _plain(members, "echo")
         body = msgspec.json.encode(members)
         run = Run(
             answer,
@@ -116,9 +117,10 @@ class Llama:
             body,
             stream=stream,
             usage=usage,
-            many=exchange.path == "/v1/completions" and isinstance(prompt, list) and not isinstance(prompt[0], int),
+            choices=choices,
             forced=forced,
             tools=tools,
+            echoed=([prompt] if isinstance(prompt, str) else prompt) if echoes else [],
         )
         run.begin()
 

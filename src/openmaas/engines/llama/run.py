@@ -9,7 +9,7 @@ import msgspec
 
 from openmaas.core.errors import ContextExceeded, EngineFailed, EngineRefused, OpenmaasError
 from openmaas.engines.answer import Answer
-from openmaas.engines.llama.assemble import LegacyLogprobs, Whole
+from openmaas.engines.llama.assemble import Echo, LegacyLogprobs, Whole
 from openmaas.engines.llama.inner import Inner
 from openmaas.engines.llama.tools import OPENINGS, ForcedTool, find_call
 from openmaas.engines.wire import Exchange
@@ -62,21 +62,23 @@ class Run:
         *,
         stream: bool,
         usage: bool,
-        many: bool,
+        choices: int,
         forced: ForcedTool | None,
         tools: Any,
+        echoed: list[str],
     ) -> None:
         self._answer = answer
         self._exchange = exchange
         self._socket = socket
         self._stream = stream
         self._usage = usage
-        self._many = many
+        self._choices = choices
         self._embeddings = exchange.path == "/v1/embeddings"
         names = tuple(tool["function"]["name"] for tool in tools or () if "function" in tool)
         self._names = forced.names if forced else names
         self._whole = Whole(chat=exchange.path == "/v1/chat/completions")
         self._legacy = LegacyLogprobs() if exchange.path == "/v1/completions" else None
+        self._echo = Echo(echoed, choices) if echoed else None
         self._held: list[bytes] = []
         self._holding = bool(self._names)  # until it is known that the answer is no call
         self._carry = b""
@@ -167,6 +169,8 @@ class Run:
             members.pop(name, None)
         if self._legacy is not None and b'"logprobs":{' in raw:
             members["choices"] = msgspec.Raw(self._legacy.rewrite(members["choices"]))
+        if self._echo is not None:
+            members["choices"] = msgspec.Raw(self._echo.rewrite(members["choices"]))
         if self._head is None:
             self._head = msgspec.json.encode({k: v for k, v in members.items() if k != "choices"})
         clean = msgspec.json.encode(members)
@@ -187,9 +191,12 @@ class Run:
             self._answer.cached = progress.cache
             return
         if self._prompts:
-            # Choices of one prompt share it, and it is counted once; of a list of prompts each has its own choice.
-            found = list(self._prompts.values()) if self._many else [next(iter(self._prompts.values()))]
-            self._answer.prompt, self._answer.cached = map(sum, zip(*found, strict=True))
+            # Choices of one prompt share it, and it is counted once, as the first of them had it; a list of prompts has
+            # the choices of one after those of another.
+            firsts: dict[int, tuple[int, int]] = {}
+            for number, counts in self._prompts.items():
+                firsts.setdefault(number // self._choices, counts)
+            self._answer.prompt, self._answer.cached = map(sum, zip(*firsts.values(), strict=True))
         self._answer.completion = sum(self._completions.values())
 
     def _hold(self, clean: bytes) -> bytes | None:
