@@ -60,22 +60,29 @@ crash: $(VENV)/.dev ## break the house two hundred times and see that no money i
 test-long: $(VENV)/.dev ## run the tests with a thousand seeds where there are fifty
 	@OPENMAAS_TEST_LONG=1 $(BIN)/python -m pytest -q
 
-clients: $(VENV)/.dev setup-npm setup-zai setup-zhipuai setup-quota ## run the real SDKs and coding tools against houses of their own
+clients: $(VENV)/.dev setup-npm $(CLIENT_ENVS:%=setup-%) ## run the real SDKs and coding tools against houses of their own
 	@$(BIN)/python -m pytest -q -rs tests/clients
 
-# Zhipu's SDKs want different versions of one package, and neither is needed by anything else; nor is a quota tool.
-ZHIPU_zai     := zai-sdk==0.2.3
-ZHIPU_zhipuai := zhipuai==2.1.5.20250825 sniffio
-ZHIPU_quota   := check-llm-quota==0.1.0
-setup-zai setup-zhipuai setup-quota: setup-%: $(VENV)-%/.done
-$(VENV)-zai/.done $(VENV)-zhipuai/.done $(VENV)-quota/.done: $(VENV)-%/.done:
-	@echo "· installing Zhipu's clients: $*"
-	@$(PYTHON) -m venv $(VENV)-$* && $(VENV)-$*/bin/pip install --disable-pip-version-check -q $(ZHIPU_$*) && touch $@ || \
-	  { echo "It could not be installed; its test will be skipped."; rm -rf $(VENV)-$*; }
+# Clients that each want an environment of their own, for what they need disagrees; nothing else here needs them.
+CLIENT_zai     := zai-sdk==0.2.3
+CLIENT_zhipuai := zhipuai==2.1.5.20250825 sniffio
+CLIENT_quota   := check-llm-quota==0.1.0
+CLIENT_aider   := aider-chat==0.86.2
+# What lm_eval's models behind an API need: two packages that it also names have no wheels (sqlitedict, word2number).
+CLIENT_lm-eval := aiohttp==3.13.3 datasets==5.2.0 jinja2 more_itertools pytablewriter requests sacrebleu==2.6.0 tenacity
+ALONE_lm-eval  := lm_eval==0.4.13
+CLIENT_ENVS    := zai zhipuai quota aider lm-eval
+wheels = $(VENV)-$(1)/bin/pip install --disable-pip-version-check -q --only-binary :all:
+$(CLIENT_ENVS:%=setup-%): setup-%: $(VENV)-%/.done
+$(CLIENT_ENVS:%=$(VENV)-%/.done): $(VENV)-%/.done:
+	@echo "· installing the client $*"
+	@$(PYTHON) -m venv $(VENV)-$* && \
+	  $(call wheels,$*) $(CLIENT_$*) && $(if $(ALONE_$*),$(call wheels,$*) --no-deps $(ALONE_$*) &&) touch $@ || \
+	  { echo "It could not be installed; its tests will be skipped."; rm -rf $(VENV)-$*; }
 
 # Tools that come from npm: npm/package-lock.json says which, with their hashes. Without npm their tests are skipped.
 $(VENV)-npm/.done: npm/package-lock.json
-	@echo "· installing the coding tools from npm (700 MB)"
+	@echo "· installing the coding tools from npm (1 GB)"
 	@mkdir -p $(VENV)-npm && cp npm/package.json npm/package-lock.json $(VENV)-npm/
 	@cd $(VENV)-npm && npm ci --no-audit --no-fund --silent && touch .done || \
 	  echo "They could not be installed; their tests will be skipped."
@@ -121,4 +128,4 @@ lock: ## renew the locks from pyproject.toml
 	@rm -rf $(VENV)-lock
 
 clean: ## remove the environment and the caches; your data stays
-	@rm -rf $(VENV) $(VENV)-zai $(VENV)-zhipuai $(VENV)-quota $(VENV)-litellm $(VENV)-npm .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(CLIENT_ENVS:%=$(VENV)-%) $(VENV)-litellm $(VENV)-npm .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -21,11 +21,15 @@ Json = dict[str, Any]
 TASK = re.compile(r"Change (\S+) to (\S+) in (/[\w./-]+)")
 #: Names that coding tools have for the tool that reads a file, and the one that changes it.
 READERS, EDITORS = ("Read", "read"), ("Edit", "edit")
+#: How one spells the parameters of both.
+CAMELS = {"file_path": "filePath", "old_string": "oldString", "new_string": "newString"}
 #: What one has that runs commands instead.
 SHELL = "exec_command"
+#: What one says that has no tools: it finds what to change in the text of the answer.
+BLOCKS = "SEARCH/REPLACE"
 DONE = "The file is changed."
-#: What a coding tool says when it wants the conversation made shorter.
-COMPACT = "a <summary> block"
+#: What coding tools say when they want the conversation made shorter.
+COMPACT = re.compile("a <summary> block|Create a new anchored summary")
 #: What it thinks at every step.
 THOUGHT = "One thing after the other."
 #: Tokens that fit behind the prompt of ``coder-full``.
@@ -52,6 +56,7 @@ class Model(ThreadingHTTPServer):
             for path, body in (
                 ("/models", {"name": name, "context_tokens": 200_000, "output_tokens_default": 4096}),
                 ("/prices", {"model": name, "input": "1", "cached": "0.2", "output": "2"}),
+                ("/prices", {"model": name, "currency": "credits", "input": "1", "cached": "0.2", "output": "2"}),
                 ("/deployments", {"model": name, "kind": "openai_http", "url": url}),
             ):
                 status, told = house.admin("POST", path, body)
@@ -77,9 +82,9 @@ class Turn(BaseHTTPRequestHandler):
             return
         model = asked["model"]
         self.server.asked.setdefault(model, []).append(asked)
-        if COMPACT not in _words(asked) and (told := TASK.findall(_words(asked))):
+        if not COMPACT.search(_words(asked)) and (told := TASK.findall(_words(asked))):
             self.server.tasks[model] = "Change {} to {} in {}".format(*told[-1])
-        if model == "coder-long" and _results(asked) and not self._had(model):
+        if model == "coder-long" and _begun(asked) and not self._had(model):
             said = (
                 "This model's maximum context length is 200000 tokens. However, your request has 250000 input tokens."
             )
@@ -92,9 +97,9 @@ class Turn(BaseHTTPRequestHandler):
             self.whole(400, {"error": {"message": said, "type": "BadRequestError", "code": 400}})
             return
         delta = _next(asked)
-        if COMPACT in _words(asked):
+        if COMPACT.search(_words(asked)):
             delta = {"role": "assistant", "content": f"<summary>{self.server.tasks.get(model)}</summary>"}
-        cuts = model == "coder-cut" and asked.get("stream") and _results(asked) == 1 and not self._had(model)
+        cuts = model == "coder-cut" and asked.get("stream") and _begun(asked) and not self._had(model)
         if asked.get("stream"):
             self.stream(delta, cut=cuts)
         else:
@@ -163,27 +168,45 @@ def _results(asked: Json) -> int:
     return count
 
 
+def _begun(asked: Json) -> bool:
+    """True in the middle of the work, when trouble is worst: without tools, at once."""
+    return _results(asked) > 0 or BLOCKS in _words(asked)
+
+
+def _block(asked: Json, old: str, new: str, path: str) -> Json:
+    """The file as it was last shown, and as it shall be, for who has no tools."""
+    name = path.rpartition("/")[2]
+    shown = re.compile(rf"^{re.escape(name)}\n```\n(.*?)```", re.MULTILINE | re.DOTALL)
+    *_, text = (found for message in asked["messages"] for found in shown.findall(str(message["content"])))
+    block = f"{name}\n```\n<<<<<<< SEARCH\n{text}=======\n{text.replace(old, new)}>>>>>>> REPLACE\n```\n"
+    return {"role": "assistant", "content": f"{DONE}\n\n{block}"}
+
+
 def _next(asked: Json) -> Json:
     """What it says or calls now."""
-    names = {tool["function"]["name"] for tool in asked.get("tools", ())}
-    reader = next((name for name in READERS if name in names), None)
-    editor = next((name for name in EDITORS if name in names), None)
+    tools = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in asked.get("tools") or ()}
+    reader = next((name for name in READERS if name in tools), None)
+    editor = next((name for name in EDITORS if name in tools), None)
     task = None
     for found in TASK.finditer(_words(asked)):
         task = found
-    if task is None or ((reader is None or editor is None) and SHELL not in names):
+    if task is not None and BLOCKS in _words(asked):
+        return _block(asked, *task.groups())
+    if task is None or ((reader is None or editor is None) and SHELL not in tools):
         return {"role": "assistant", "content": "A quiet title"}
     old, new, path = task.groups()
     turns: list[tuple[str, Json]] = [
         (reader or SHELL, {"file_path": path}),
         (editor or SHELL, {"file_path": path, "old_string": old, "new_string": new}),
     ]
-    if SHELL in names:
+    if SHELL in tools:
         turns = [(SHELL, {"cmd": f"cat {path}"}), (SHELL, {"cmd": f"sed -i s/{old}/{new}/ {path}"})]
     at = _results(asked)
     if at >= len(turns):
         return {"role": "assistant", "content": DONE}
-    name, arguments = turns[at]
+    name, said = turns[at]
+    known = tools[name].get("properties", {})
+    arguments = {CAMELS[each] if CAMELS.get(each) in known else each: value for each, value in said.items()}
     function = {"name": name, "arguments": json.dumps(arguments)}
     return {
         "role": "assistant",

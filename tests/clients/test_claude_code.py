@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 
 from installation import Installation
+from scratch import Scratch
 from scripted import FITS, THOUGHT, Model
 
 ROOT = Path(__file__).parents[2]
@@ -46,46 +45,26 @@ def house(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[In
     made.end()
 
 
-class Desk:
-    """A scratch repository with a file to change, and Claude Code beside it in a clean home."""
+class Desk(Scratch):
+    """Claude Code at work, sent to ``house``."""
 
     def __init__(self, house: Installation, folder: Path) -> None:
+        super().__init__(folder)
         self.house = house
-        self.file = folder / "repo" / "greeting.txt"
-        self.file.parent.mkdir()
-        self.file.write_text("hello world\n")
-        self.home = folder / "home"
-        self.home.mkdir()
 
     def ask(self, *, key: str = "", model: str = "") -> dict[str, Any]:
         """Let it change the file; returns its own report."""
-        environment = {
-            "HOME": str(self.home),
-            "PATH": os.environ["PATH"],
-            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{self.house.port}/api/anthropic",
-            "ANTHROPIC_AUTH_TOKEN": key or self.house.key,
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-            "DISABLE_AUTOUPDATER": "1",
+        command = (CLAUDE, "-p", self.task, "--output-format", "json", "--allowedTools", "Read", "Edit")
+        done = self.run(
+            *command,
+            ANTHROPIC_BASE_URL=f"http://127.0.0.1:{self.house.port}/api/anthropic",
+            ANTHROPIC_AUTH_TOKEN=key or self.house.key,
+            CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
+            DISABLE_AUTOUPDATER="1",
             **({"ANTHROPIC_MODEL": model} if model else {}),
-        }
-        task = f"Change hello to goodbye in {self.file}"
-        command = [str(CLAUDE), "-p", task, "--output-format", "json", "--allowedTools", "Read", "Edit"]
-        done = subprocess.run(
-            command,
-            cwd=self.file.parent,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
         )
         assert done.stdout, done.stderr
         return dict(json.loads(done.stdout))
-
-    @property
-    def changed(self) -> bool:
-        return self.file.read_text() == "goodbye world\n"
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from installation import Installation
+from scratch import Scratch
 from scripted import DONE, THOUGHT, Model
 
 ROOT = Path(__file__).parents[2]
@@ -46,16 +46,12 @@ def house(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[In
     made.end()
 
 
-class Desk:
-    """A scratch repository with a file to change, and codex beside it in a clean home."""
+class Desk(Scratch):
+    """codex at work, sent to ``house``."""
 
     def __init__(self, house: Installation, folder: Path) -> None:
+        super().__init__(folder)
         self.house = house
-        self.file = folder / "repo" / "greeting.txt"
-        self.file.parent.mkdir()
-        self.file.write_text("hello world\n")
-        self.home = folder / "home"
-        (self.home / ".codex").mkdir(parents=True)
 
     def ask(self, *, key: str = "", model: str = "coder") -> tuple[list[dict[str, Any]], str]:
         """Let it change the file; returns its events, and what it wrote beside them."""
@@ -72,25 +68,12 @@ class Desk:
         }
         lines = [f"{name} = {json.dumps(value)}" for name, value in told.items()]
         lines += ["[model_providers.house]", *(f"{name} = {json.dumps(value)}" for name, value in provider.items())]
-        (self.home / ".codex" / "config.toml").write_text("\n".join(lines))
-        environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], "HOUSE_KEY": key or self.house.key}
-        task = f"Change hello to goodbye in {self.file}"
-        flags = ["--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
-        done = subprocess.run(
-            [str(CODEX), "exec", *flags, task],
-            cwd=self.file.parent,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+        settings = self.home / ".codex" / "config.toml"
+        settings.parent.mkdir()
+        settings.write_text("\n".join(lines))
+        flags = ("--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox")
+        done = self.run(CODEX, "exec", *flags, self.task, HOUSE_KEY=key or self.house.key)
         return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")], done.stderr
-
-    @property
-    def changed(self) -> bool:
-        return self.file.read_text() == "goodbye world\n"
 
 
 @pytest.fixture
