@@ -12,7 +12,14 @@ import pytest
 import sqlalchemy as sa
 
 from listener import Listener
-from openmaas.core.bounds import DISABLE_AFTER_S, EVENTS_KEPT_S, WEBHOOK_CLAIM_S, WEBHOOK_RETRIES_S
+from openmaas.core.bounds import (
+    DISABLE_AFTER_S,
+    EVENTS_KEPT_S,
+    WEBHOOK_CLAIM_S,
+    WEBHOOK_RETRIES_S,
+    WEBHOOKS_AT_ONCE_EACH,
+    WEBHOOKS_MAX,
+)
 from openmaas.core.clock import Clock
 from openmaas.identity.book import add_key, add_organisation, add_project, revoke_key
 from openmaas.identity.seal import MasterKeys
@@ -41,11 +48,13 @@ class Desk:
         self.listeners: list[Listener] = []
         self.endpoints: dict[str, Listener] = {}
 
-    def listen(self, *types: str, owner: str = "org") -> tuple[str, Listener]:
+    def listen(self, *types: str, owner: str = "org", at: Listener | None = None) -> tuple[str, Listener]:
         """A new endpoint, and who hears there."""
         secret = book.new_secret()
-        listener = Listener(shown_secret(secret))
-        self.listeners.append(listener)
+        listener = at or Listener()
+        listener.secrets.append(shown_secret(secret))
+        if at is None:
+            self.listeners.append(listener)
         made = self.clock.new_id("whk").lower()
         sealed = self.master.seal(secret, made)
         fields = (made, owner, listener.url, types or None, "", True, sealed.secret, sealed.version, None, None, None)
@@ -242,12 +251,38 @@ def test_a_slow_endpoint_keeps_nobody_else_waiting(desk: Desk) -> None:
     assert len(slow.heard) == 1  # one at a time
 
 
+def test_slow_endpoints_of_one_organisation_keep_neither_others_nor_the_poster_waiting(desk: Desk) -> None:
+    _, slow = desk.listen()
+    for _ in range(WEBHOOKS_MAX - 1):
+        desk.listen(at=slow)
+    slow.answers.extend([-5] * WEBHOOKS_MAX)
+    _, quick = desk.listen(owner="another")
+    desk.top_up()
+    desk.now_ms += 1
+    desk.top_up(owner="another")
+
+    async def run() -> float:
+        running = asyncio.ensure_future(desk.deliverer.run())
+        while not slow.heard:
+            await asyncio.sleep(0.01)
+        began_s = time.monotonic()
+        posting = [asyncio.to_thread(time.sleep, 0.01) for _ in range(WEBHOOKS_MAX)]  # as the poster program's own work
+        await asyncio.gather(*posting, asyncio.to_thread(quick.wait, 1))
+        took_s = time.monotonic() - began_s
+        running.cancel()
+        await desk.deliverer.drained()
+        return took_s
+
+    assert asyncio.run(run()) < 4
+    assert len(slow.heard) == WEBHOOKS_AT_ONCE_EACH
+
+
 def test_who_dies_with_a_delivery_leaves_it_to_the_next(desk: Desk) -> None:
     endpoint_id, listener = desk.listen()
     desk.top_up()
     desk.database.call(book.fan_out, desk.clock)
-    assert len(desk.database.call(book.claim, desk.clock, 10, frozenset())) == 1  # and is killed
-    assert desk.database.call(book.claim, desk.clock, 10, frozenset()) == []  # by another host
+    assert len(desk.database.call(book.claim, desk.clock, {})) == 1  # and is killed
+    assert desk.database.call(book.claim, desk.clock, {}) == []  # by another host
     desk.deliver()
     assert listener.heard == []
     desk.deliver(WEBHOOK_CLAIM_S)

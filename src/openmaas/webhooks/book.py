@@ -7,6 +7,8 @@ event twice, and tells it by its id.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +22,8 @@ from openmaas.core.bounds import (
     SECRET_OVERLAP_S,
     WEBHOOK_CLAIM_S,
     WEBHOOK_RETRIES_S,
+    WEBHOOKS_AT_ONCE,
+    WEBHOOKS_AT_ONCE_EACH,
     WEBHOOKS_MAX,
 )
 from openmaas.core.clock import Clock
@@ -222,22 +226,31 @@ def waiting(tx: sa.Connection, clock: Clock) -> bool:
     return tx.execute(sa.select(deliveries.c.id).where(due).limit(1)).first() is not None
 
 
-def claim(tx: sa.Connection, clock: Clock, limit: int, busy: frozenset[str]) -> list[Claimed]:
-    """Deliveries that are due, oldest first, claimed for ``WEBHOOK_CLAIM_S``; one for each endpoint that is not
-    ``busy``, so that a slow one keeps nobody else waiting."""
+def claim(tx: sa.Connection, clock: Clock, busy: Mapping[str, str]) -> list[Claimed]:
+    """Deliveries that are due, oldest first, claimed for ``WEBHOOK_CLAIM_S``: one for each endpoint that is not
+    ``busy``, and as many as the bounds leave room for beside these (endpoints with their organisations), so that slow
+    ones keep nobody else waiting."""
     now_ms = clock.wall_ms()
     due = (deliveries.c.state == "pending") & (deliveries.c.due_ms <= now_ms)
     due = due & deliveries.c.endpoint_id.not_in(busy)
     first = sa.select(sa.func.min(deliveries.c.id)).where(due).group_by(deliveries.c.endpoint_id)
+    place = sa.func.row_number().over(partition_by=endpoints.c.organisation_id, order_by=deliveries.c.due_ms)
     query = (
-        sa.select(deliveries, *_named(endpoints, "to_"), *_named(events, "of_"))
+        sa.select(deliveries, *_named(endpoints, "to_"), *_named(events, "of_"), place.label("place"))
         .join(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
         .join(events, events.c.id == deliveries.c.event_id)
         .where(deliveries.c.id.in_(first), endpoints.c.enabled.is_(True))
-        .order_by(deliveries.c.due_ms)
-        .limit(limit)
+        .subquery()
     )
-    found = [_claimed(row) for row in tx.execute(query).mappings()]
+    # Of each organisation no more than could go were none of its own on the way; those that are make some of them stay.
+    near = sa.select(query).where(query.c.place <= WEBHOOKS_AT_ONCE_EACH).order_by(query.c.due_ms)
+    found: list[Claimed] = []
+    each = Counter(busy.values())
+    for row in tx.execute(near.limit(WEBHOOKS_AT_ONCE)).mappings():
+        owner = row["to_organisation_id"]
+        if each[owner] < WEBHOOKS_AT_ONCE_EACH and each.total() < WEBHOOKS_AT_ONCE:
+            each[owner] += 1
+            found.append(_claimed(row))
     ids = [each.delivery.id for each in found]
     tx.execute(deliveries.update().where(deliveries.c.id.in_(ids)).values(due_ms=now_ms + WEBHOOK_CLAIM_S * 1000))
     return found

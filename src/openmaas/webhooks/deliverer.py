@@ -1,4 +1,5 @@
-"""Delivers what is due, a few at a time and one at a time for each endpoint; run by the poster program beside its work.
+"""Delivers what is due, a few at a time, fewer of one organisation and one at a time for each endpoint; run by the
+poster program beside its work, in threads of its own: however slow endpoints are, posting waits for none.
 
 It keeps nothing in memory that the database does not know: killed at any moment, it has claimed for a while, and then
 somebody delivers again.
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from openmaas.core.bounds import FORGET_INTERVAL_S, WEBHOOK_IDLE_S, WEBHOOKS_AT_ONCE
@@ -33,7 +35,8 @@ class Deliverer:
         self._clock = clock
         self._unseal = unseal
         self._private = private
-        self._running: dict[str, asyncio.Task[None]] = {}  # by endpoint
+        self._threads = ThreadPoolExecutor(WEBHOOKS_AT_ONCE, thread_name_prefix="webhook")
+        self._running: dict[asyncio.Task[None], Endpoint] = {}
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -45,7 +48,7 @@ class Deliverer:
                     forgot_s = self._clock.mono_s()
                     await self._database.run(book.forget, self._clock)
             if self._running:
-                await asyncio.wait(self._running.values(), timeout=WEBHOOK_IDLE_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(self._running, timeout=WEBHOOK_IDLE_S, return_when=asyncio.FIRST_COMPLETED)
             else:
                 await asyncio.sleep(WEBHOOK_IDLE_S)
 
@@ -54,19 +57,19 @@ class Deliverer:
         if not await self._database.read(book.waiting, self._clock):
             return
         await self._database.run(book.fan_out, self._clock)
-        room = WEBHOOKS_AT_ONCE - len(self._running)
-        for each in await self._database.run(book.claim, self._clock, room, frozenset(self._running)) if room else ():
+        busy = {endpoint.id: endpoint.organisation_id for endpoint in self._running.values()}
+        for each in await self._database.run(book.claim, self._clock, busy):
             task = asyncio.ensure_future(self._deliver(each))
-            self._running[each.endpoint.id] = task
-            task.add_done_callback(partial(self._ended, each.endpoint.id))
+            self._running[task] = each.endpoint
+            task.add_done_callback(self._ended)
 
     async def drained(self) -> None:
         """Return when what is on its way has ended: nothing begins after ``run`` was cancelled."""
         while self._running:
-            await asyncio.wait(self._running.values())
+            await asyncio.wait(self._running)
 
-    def _ended(self, endpoint_id: str, task: asyncio.Task[None]) -> None:
-        del self._running[endpoint_id]
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
         if task.cancelled() or (error := task.exception()) is None:
             return
         if isinstance(error, StoreFailed):
@@ -81,8 +84,8 @@ class Deliverer:
         except OpenmaasError as error:
             log.error("the secret of webhook %s cannot be opened: %s", what.endpoint.id, error.message)
             return
-        args = what.endpoint.url, what.event, now_ms // 1000, secrets
-        status, answer = await asyncio.to_thread(send, *args, private=self._private)
+        attempt = partial(send, what.endpoint.url, what.event, now_ms // 1000, secrets, private=self._private)
+        status, answer = await asyncio.get_running_loop().run_in_executor(self._threads, attempt)
         jitter = random.random()  # noqa: S311 - it spreads retries and hides nothing
         gone = await self._database.run(book.note_attempt, self._clock, what, status, answer, jitter)
         if gone:
