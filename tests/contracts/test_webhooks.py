@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -17,6 +21,7 @@ from openmaas.core.bounds import (
     EVENTS_KEPT_S,
     WEBHOOK_CLAIM_S,
     WEBHOOK_RETRIES_S,
+    WEBHOOK_TIMEOUT_S,
     WEBHOOKS_AT_ONCE_EACH,
     WEBHOOKS_MAX,
 )
@@ -26,14 +31,16 @@ from openmaas.identity.seal import MasterKeys
 from openmaas.ledger.book import top_up
 from openmaas.ledger.spending.leasing import Step, lease, open_journal
 from openmaas.store.audit_log import list_entries
-from openmaas.store.outbox import EVENTS, event_of, events
-from openmaas.webhooks import book
+from openmaas.store.outbox import EVENTS, Event, event_of, events
+from openmaas.webhooks import book, sending
 from openmaas.webhooks.book import Delivery, Endpoint
 from openmaas.webhooks.deliverer import Deliverer
 from openmaas.webhooks.sending import body_of, send, shown_secret, signed
 from servers import STORES, new_database
 
 DAY_S = 24 * 3600
+#: Something to send.
+EVENT = Event("evt_1", "org", "webhook.test", 0, msgspec.Raw(b"{}"))
 
 
 class Desk:
@@ -304,6 +311,65 @@ def test_both_secrets_sign_for_a_day_after_a_rotation(desk: Desk) -> None:
     desk.deliver(DAY_S + 1)
     listener.wait(2)
     assert listener.signatures == [2, 1]
+
+
+@pytest.fixture
+def dripping() -> Iterator[socket.socket]:
+    """A server that sends what its test says at once, and then a byte now and then, for longer than anybody waits."""
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        yield made
+
+
+def drip(server: socket.socket, first: bytes, more: bytes) -> None:
+    visit, _ = server.accept()
+    with visit, contextlib.suppress(OSError):  # it was cut off
+        visit.sendall(first)
+        for _ in range(40):
+            visit.sendall(more)
+            time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "first", "more"),
+    [
+        ("http", b"HTTP/1.1 200 OK\r\n", b"x: y\r\n"),
+        ("http", b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", b"."),
+        ("http", b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n", b"."),
+        ("https", b"\x16\x03\x03\x3f\xff", b"."),  # a handshake that does not end
+    ],
+)
+def test_an_answer_that_only_drips_is_given_up(
+    dripping: socket.socket, monkeypatch: pytest.MonkeyPatch, scheme: str, first: bytes, more: bytes
+) -> None:
+    monkeypatch.setattr(sending, "WEBHOOK_TIMEOUT_S", 1)
+    server = threading.Thread(target=drip, args=(dripping, first, more))
+    server.start()
+    began_s = time.monotonic()
+    told = send(f"{scheme}://127.0.0.1:{dripping.getsockname()[1]}/", EVENT, 0, [b"x" * 32], private=True)
+    took_s = time.monotonic() - began_s
+    server.join()
+    assert told == (0, "no whole answer within 1 s")
+    assert took_s < 5
+
+
+def test_nothing_is_sent_when_the_name_was_found_too_late(
+    dripping: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(host: str, port: int, **_: Any) -> list[Any]:
+        time.sleep(0.2)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr(sending, "WEBHOOK_TIMEOUT_S", 0.1)
+    told = send(f"http://127.0.0.1:{dripping.getsockname()[1]}/", EVENT, 0, [b"x" * 32], private=True)
+    assert told == (0, "no whole answer within 0.1 s")
+    dripping.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        dripping.accept()
+
+
+def test_a_claim_lasts_longer_than_any_attempt() -> None:
+    assert WEBHOOK_CLAIM_S > 2 * WEBHOOK_TIMEOUT_S
 
 
 @pytest.mark.parametrize(

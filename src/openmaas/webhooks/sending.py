@@ -2,18 +2,23 @@
 
 An endpoint is a customer's word, so it may name a host of the operator's own network. Its name is resolved once; unless
 private networks are allowed, an address that is not public is refused, and the connection goes to the very address that
-was looked at (no second look-up that could say something else). Redirects are not followed. https://www.standardwebhooks.com
+was looked at (no second look-up that could say something else). Redirects are not followed. An attempt has a deadline;
+then its socket is shut. A look-up takes the resolver's time, and nothing is sent when it took too long.
+https://www.standardwebhooks.com
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import http.client
 import ipaddress
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
@@ -55,11 +60,14 @@ def send(url: str, event: Event, timestamp_s: int, secrets: Sequence[bytes], *, 
     }
     try:
         return _post(url, headers, body, private=private)
+    except _Late:
+        return 0, f"no whole answer within {WEBHOOK_TIMEOUT_S:g} s"
     except (OSError, http.client.HTTPException, ValueError) as error:
         return 0, f"{type(error).__name__}: {error}"[:SAID_BYTES_MAX]
 
 
 def _post(url: str, headers: Mapping[str, str], body: bytes, *, private: bool) -> tuple[int, str]:
+    deadline_s = time.monotonic() + WEBHOOK_TIMEOUT_S
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     if not secure and not private:
@@ -68,14 +76,15 @@ def _post(url: str, headers: Mapping[str, str], body: bytes, *, private: bool) -
     address = _address(host, port, private=private)
     if address is None:
         return 0, "its name stands for an address of a private network"
-    connection = _Pinned(host, port, address, secure=secure)
+    connection = _Pinned(host, port, address, deadline_s, secure=secure)
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("POST", target, body, dict(headers))
         answer = connection.getresponse()
-        return answer.status, answer.read(SAID_BYTES_MAX).decode("utf-8", "replace")
+        said = answer.read(SAID_BYTES_MAX).decode("utf-8", "replace")
     finally:
-        connection.close()
+        connection.end()
+    return answer.status, said
 
 
 def _address(host: str, port: int, *, private: bool) -> str | None:
@@ -85,16 +94,49 @@ def _address(host: str, port: int, *, private: bool) -> str | None:
     return found[0] if private or public else None
 
 
-class _Pinned(http.client.HTTPConnection):
-    """A connection to an address that was chosen before, with the name's own certificate."""
+class _Late(Exception):  # noqa: N818 - it is caught here
+    """The deadline of an attempt has passed."""
 
-    def __init__(self, host: str, port: int, address: str, *, secure: bool) -> None:
-        super().__init__(host, port, timeout=WEBHOOK_TIMEOUT_S)
+
+class _Pinned(http.client.HTTPConnection):
+    """A connection to an address that was chosen before, with the name's own certificate. It is shut at its deadline:
+    a time-out of the socket would begin again with every byte. Raises ``_Late`` if nothing may begin any more."""
+
+    def __init__(self, host: str, port: int, address: str, deadline_s: float, *, secure: bool) -> None:
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise _Late
+        super().__init__(host, port, timeout=left_s)
         self._address = address
         self._secure = secure
+        self._late = False
+        self._plain: socket.socket | None = None  # ``sock`` is gone while the last of an answer is read
+        self._timer = threading.Timer(left_s, self._shut)
+        self._timer.start()
 
     def connect(self) -> None:
-        plain = socket.create_connection((self._address, self.port), self.timeout)
-        self.sock = plain
+        self._keep(socket.create_connection((self._address, self.port), self.timeout))
         if self._secure:
-            self.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
+            context = ssl.create_default_context()
+            secured = context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+            self._keep(secured)
+            secured.do_handshake()
+
+    def end(self) -> None:
+        """Close it. Raises ``_Late`` when it was shut before."""
+        self._timer.cancel()
+        self._timer.join()
+        self.close()
+        if self._late:
+            raise _Late
+
+    def _keep(self, fresh: socket.socket) -> None:
+        self.sock = self._plain = fresh
+        if self._late:  # the deadline passed while there was nothing to shut
+            raise _Late
+
+    def _shut(self) -> None:
+        self._late = True
+        if self._plain is not None:
+            with contextlib.suppress(OSError):  # the other side has closed it, or TLS is about to take it over
+                socket.socket.shutdown(self._plain, socket.SHUT_RDWR)  # below TLS, whose reader is in another thread
