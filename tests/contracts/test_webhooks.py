@@ -33,6 +33,7 @@ from openmaas.ledger.spending.leasing import Step, lease, open_journal
 from openmaas.store.audit_log import list_entries
 from openmaas.store.outbox import EVENTS, Event, event_of, events
 from openmaas.webhooks import book, sending
+from openmaas.webhooks.addresses import is_public
 from openmaas.webhooks.book import Delivery, Endpoint
 from openmaas.webhooks.deliverer import Deliverer
 from openmaas.webhooks.sending import body_of, send, shown_secret, signed
@@ -381,6 +382,7 @@ def test_a_claim_lasts_longer_than_any_attempt() -> None:
         ("https://169.254.169.254/latest/meta-data", "private network"),
         ("https://[::1]/", "private network"),
         ("https://10.1.2.3/", "private network"),
+        ("https://[64:ff9b::a9fe:a9fe]/latest/meta-data", "private network"),
     ],
 )
 def test_the_operators_own_network_is_out_of_reach(desk: Desk, url: str, why: str) -> None:
@@ -389,6 +391,37 @@ def test_the_operators_own_network_is_out_of_reach(desk: Desk, url: str, why: st
     status, said = send(url, event_of(row), 0, [b"x" * 32], private=False)
     assert status == 0
     assert why in said
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("64:ff9b::808:808", True),  # NAT64 of a public one
+        ("2002:808:808::1", True),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("64:ff9b::7f00:1", False),
+        ("64:ff9b:1::808:808", False),
+        ("2002:7f00:1::", False),
+        ("2002:a9fe:a9fe::1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("::ffff:8.8.8.8", True),
+        ("::", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fec0::1", False),
+        ("fd00::1", False),
+        ("ff0e::1", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+    ],
+)
+def test_an_address_is_public_when_what_it_carries_is(address: str, public: bool) -> None:
+    assert is_public(address) == public
 
 
 def test_old_events_are_forgotten_with_what_was_made_of_them(desk: Desk) -> None:

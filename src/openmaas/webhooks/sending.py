@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import hmac
 import http.client
-import ipaddress
 import socket
 import ssl
 import threading
@@ -28,6 +27,7 @@ from openmaas.core.bounds import SAID_BYTES_MAX, WEBHOOK_TIMEOUT_S
 from openmaas.core.clock import iso_utc
 from openmaas.core.version import VERSION
 from openmaas.store.outbox import Event
+from openmaas.webhooks.addresses import is_public
 
 
 def body_of(event: Event) -> bytes:
@@ -90,8 +90,7 @@ def _post(url: str, headers: Mapping[str, str], body: bytes, *, private: bool) -
 def _address(host: str, port: int, *, private: bool) -> str | None:
     """An address of ``host``; None when one of them must not be spoken to."""
     found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    public = all(ipaddress.ip_address(each.partition("%")[0]).is_global for each in found)
-    return found[0] if private or public else None
+    return found[0] if private or all(map(is_public, found)) else None
 
 
 class _Late(Exception):  # noqa: N818 - it is caught here
