@@ -32,4 +32,5 @@ class Rooms(msgspec.Struct, frozen=True):
     issuer: Issuer
     currency: str
     stripe_webhook_secret: str
+    webhooks_private: bool
     responses_days: int

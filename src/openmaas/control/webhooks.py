@@ -20,6 +20,7 @@ from openmaas.identity.book import need_organisation
 from openmaas.identity.face import Caller
 from openmaas.store.audit_log import audited
 from openmaas.webhooks import book
+from openmaas.webhooks.addresses import check_url
 from openmaas.webhooks.book import Endpoint
 from openmaas.webhooks.sending import shown_secret
 
@@ -52,16 +53,12 @@ def _routes(rooms: Rooms, place: str, owner: Callable[..., Any]) -> APIRouter:
 
     @router.post("", status_code=201)
     async def create(body: NewWebhook, mine: Owner, who: Acting) -> dict[str, Any]:
-        types = None if body.types is None else tuple(body.types)
-        book.check_endpoint(body.url, types)
+        check_url(body.url, private=rooms.webhooks_private)
+        book.check_types(body.types)
         secret = book.new_secret()
 
         def add(tx: sa.Connection) -> Endpoint:
-            made = rooms.clock.new_id("whk").lower()
-            version, sealed = rooms.master.seal(secret, made)
-            now_ms = rooms.clock.wall_ms()
-            fields = (made, mine, body.url, types, body.description, True, sealed, version, None, None, None, now_ms)
-            return book.add_endpoint(tx, Endpoint(*fields))
+            return book.add_endpoint(tx, _fresh(rooms, mine, body, secret))
 
         told = {"organisation_id": mine, **body.told()}
         shown = show(await database.run(audited(who, "webhook.create", by_id, add, told)))
@@ -76,9 +73,8 @@ def _routes(rooms: Rooms, place: str, owner: Callable[..., Any]) -> APIRouter:
     async def change(endpoint_id: str, body: ChangedWebhook, mine: Owner, who: Acting) -> dict[str, Any]:
         changes = body.model_dump(exclude_unset=True)
         if changes.get("url"):
-            book.check_endpoint(changes["url"], None)
-        if "types" in changes:
-            book.check_endpoint("https://host", None if changes["types"] is None else tuple(changes["types"]))
+            check_url(changes["url"], private=rooms.webhooks_private)
+        book.check_types(changes.get("types"))
         revise = audited(who, "webhook.change", endpoint_id, book.change_endpoint, body.told())
         return show(await database.run(revise, endpoint_id, mine, changes))
 
@@ -129,3 +125,18 @@ def _routes(rooms: Rooms, place: str, owner: Callable[..., Any]) -> APIRouter:
         return {"id": endpoint_id, "sent": True}
 
     return router
+
+
+def _fresh(rooms: Rooms, mine: str, body: NewWebhook, secret: bytes) -> Endpoint:
+    made = rooms.clock.new_id("whk").lower()
+    sealed = rooms.master.seal(secret, made)
+    return Endpoint(
+        id=made,
+        organisation_id=mine,
+        url=body.url,
+        types=None if body.types is None else tuple(body.types),
+        description=body.description,
+        secret_sealed=sealed.secret,
+        master_version=sealed.version,
+        created_ms=rooms.clock.wall_ms(),
+    )

@@ -41,6 +41,7 @@ def build_rooms(settings: Settings, layout: Layout, clock: Clock, database: Data
         issuer=issuer_of(settings),
         currency=settings.currency,
         stripe_webhook_secret=settings.stripe_webhook_secret,
+        webhooks_private=settings.webhooks_private,
         responses_days=settings.responses_days,
     )
 
