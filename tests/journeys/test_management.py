@@ -49,6 +49,36 @@ def test_what_cannot_be_right_is_refused_by_name(
     assert (status, told["error"]["param"]) == (400, field), told
 
 
+def test_a_change_of_a_webhook_says_what_shall_be_different(echo: Installation) -> None:
+    owner, _ = echo.organisation("1")
+    hooks = f"/organisations/{owner}/webhooks"
+    made = echo.admin("POST", hooks, {"url": "https://h.example/", "types": ["key.created"], "description": "d"})[1]
+    for nothing in ({}, {"url": None}, {"enabled": None}, {"description": None}):
+        status, told = echo.admin("PATCH", f"{hooks}/{made['id']}", nothing)
+        assert (status, told["error"]["param"]) == (400, "body"), told
+        assert "url, types, description, enabled" in told["error"]["message"]
+    status, told = echo.admin("PATCH", f"{hooks}/{made['id']}", {"url": None, "types": None, "enabled": False})
+    assert (status, told["url"], told["types"], told["enabled"]) == (200, "https://h.example/", None, False)
+
+
+def test_where_nothing_could_be_delivered_is_refused_by_name(echo: Installation) -> None:
+    owner, _ = echo.organisation("1")
+    hooks = f"/organisations/{owner}/webhooks"
+    made = echo.admin("POST", hooks, {"url": "https://h.example/"})[1]
+    for url in ("http://h.example/", "https://127.0.0.1/"):
+        for method, path in (("POST", hooks), ("PATCH", f"{hooks}/{made['id']}")):
+            status, told = echo.admin(method, path, {"url": url})
+            assert (status, told["error"]["param"]) == (400, "url"), told
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), [("/usage/export?until=9999-12-31", "until"), ("/reconciliation?day=9999-12-31", "day")]
+)
+def test_a_day_that_the_calendar_has_no_end_of_is_refused_by_name(echo: Installation, path: str, field: str) -> None:
+    status, told = echo.admin("GET", path)
+    assert (status, told["error"]["param"]) == (400, field), told
+
+
 def test_a_key_that_could_never_be_used_is_not_made(echo: Installation) -> None:
     project = echo.admin("GET", "/projects?limit=1")[1]["data"][0]["id"]
     for fields, field in (({"scopes": []}, "scopes"), ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at")):

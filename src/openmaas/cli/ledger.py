@@ -203,7 +203,7 @@ def statement(
 @plainly
 def reconcile_(data: str, day: str | None, as_json: bool) -> None:
     """Compare what clients were sent, what was billed and what engines counted on one day, by organisation."""
-    asked = parse_day(day or iso_utc(Clock().wall_ms())[:10], "day")
+    asked = parse_day(day or iso_utc(Clock().wall_ms())[:10], "day", ends=True)
     with opened(data) as (database, layout):
         rows = reconcile(database, asked, lambda request_ids: engine_counts(layout, request_ids))
     found = [shown(row) for row in rows]

@@ -87,5 +87,5 @@ def moment(text: str, field: str, *, days: int = 0) -> int:
     """A day (UTC), or a time (RFC 3339), as UTC milliseconds; a day is counted ``days`` on. Raises ``FieldInvalid``."""
     if "T" in text:
         return parse_time(text, field)
-    day = date.fromisoformat(parse_day(text, field))
+    day = date.fromisoformat(parse_day(text, field, ends=days > 0))
     return parse_time(f"{day + timedelta(days=days)}T00:00:00Z", field)

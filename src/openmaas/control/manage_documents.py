@@ -74,7 +74,7 @@ def routes(rooms: Rooms) -> APIRouter:
 
     @router.get("/reconciliation")
     async def reconciliation(day: str = "") -> dict[str, Any]:
-        asked = parse_day(day or iso_utc(rooms.clock.wall_ms())[:10], "day")
+        asked = parse_day(day or iso_utc(rooms.clock.wall_ms())[:10], "day", ends=True)
 
         def counts(request_ids: list[str]) -> dict[str, Usage]:
             return meter.usages(meter.find(rooms.meters, request_ids))

@@ -27,7 +27,7 @@ class NewWebhook(Shape):
 
 
 class ChangedWebhook(Shape):
-    """What shall be different."""
+    """What shall be different; null is not, but for ``types``: everything."""
 
     url: Url | None = None
     types: Types = None

@@ -52,9 +52,13 @@ def group_by(text: str) -> list[str]:
     return [GROUPS[name] for name in dict.fromkeys(names)]
 
 
-def parse_day(text: str, field: str) -> str:
-    """A day as ``2026-01-31``. Raises ``FieldInvalid`` that names ``field``."""
+def parse_day(text: str, field: str, *, ends: bool = False) -> str:
+    """A day as ``2026-01-31``; one whose end is wanted lies before the calendar's last. Raises ``FieldInvalid`` that
+    names ``field``."""
     try:
-        return date.fromisoformat(text).isoformat()
+        day = date.fromisoformat(text)
     except ValueError:
         raise FieldInvalid(f"{field} must be a day such as 2026-01-31 (UTC)", field=field) from None
+    if ends and day == date.max:
+        raise FieldInvalid(f"{field} must lie before {date.max}, after which no day begins", field=field)
+    return day.isoformat()

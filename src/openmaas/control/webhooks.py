@@ -16,6 +16,7 @@ from openmaas.control.shapes import PageSize
 from openmaas.control.shapes_webhooks import ChangedWebhook, NewWebhook, Replay
 from openmaas.control.show import check_limit, page, parse_time, show
 from openmaas.core.bounds import PAGE_SIZE
+from openmaas.core.errors import FieldInvalid
 from openmaas.identity.book import need_organisation
 from openmaas.identity.face import Caller
 from openmaas.store.audit_log import audited
@@ -71,11 +72,8 @@ def _routes(rooms: Rooms, place: str, owner: Callable[..., Any]) -> APIRouter:
 
     @router.patch(one)
     async def change(endpoint_id: str, body: ChangedWebhook, mine: Owner, who: Acting) -> dict[str, Any]:
-        changes = body.model_dump(exclude_unset=True)
-        if changes.get("url"):
-            check_url(changes["url"], private=rooms.webhooks_private)
-        book.check_types(changes.get("types"))
-        revise = audited(who, "webhook.change", endpoint_id, book.change_endpoint, body.told())
+        changes = _changes(rooms, body)
+        revise = audited(who, "webhook.change", endpoint_id, book.change_endpoint, changes)
         return show(await database.run(revise, endpoint_id, mine, changes))
 
     @router.delete(one)
@@ -140,3 +138,15 @@ def _fresh(rooms: Rooms, mine: str, body: NewWebhook, secret: bytes) -> Endpoint
         master_version=sealed.version,
         created_ms=rooms.clock.wall_ms(),
     )
+
+
+def _changes(rooms: Rooms, body: ChangedWebhook) -> dict[str, Any]:
+    """What shall be different. Raises ``FieldInvalid``, also when nothing is."""
+    said = body.model_dump(exclude_unset=True)
+    changes = {name: value for name, value in said.items() if value is not None or name == "types"}
+    if not changes:
+        raise FieldInvalid(f"a change has at least one of {', '.join(ChangedWebhook.model_fields)}", field="body")
+    if "url" in changes:
+        check_url(changes["url"], private=rooms.webhooks_private)
+    book.check_types(changes.get("types"))
+    return changes
