@@ -294,6 +294,20 @@ def test_slow_endpoints_of_one_organisation_keep_neither_others_nor_the_poster_w
     assert len(slow.heard) == WEBHOOKS_AT_ONCE_EACH
 
 
+def test_nothing_waits_while_all_that_is_due_cannot_go(desk: Desk) -> None:
+    endpoint_id, listener = desk.listen()
+    desk.top_up()
+    assert desk.database.look(book.waiting, desk.clock, {})
+    desk.database.call(book.fan_out, desk.clock)
+    assert desk.database.look(book.waiting, desk.clock, {})
+    assert not desk.database.look(book.waiting, desk.clock, {endpoint_id: "org"})  # the one before is on its way
+    desk.database.call(book.change_endpoint, endpoint_id, "org", {"enabled": False})
+    assert not desk.database.look(book.waiting, desk.clock, {})
+    desk.database.call(book.change_endpoint, endpoint_id, "org", {"enabled": True})
+    desk.deliver()
+    listener.wait(1)
+
+
 def test_who_dies_with_a_delivery_leaves_it_to_the_next(desk: Desk) -> None:
     endpoint_id, listener = desk.listen()
     desk.top_up()

@@ -15,7 +15,7 @@ async def _actor(request: Request) -> Actor:
     return actor
 
 
-#: The key that a command came with.
+#: The key that a command came with: a router that has such routes depends on who sent a request, before they do.
 Acting = Annotated[Actor, Depends(_actor)]
 #: The subject of a command that makes or changes something with an id.
 by_id = attrgetter("id")

@@ -123,7 +123,7 @@ def build_app(rooms: Rooms) -> FastAPI:
     for module in _MANAGE:
         app.include_router(module.routes(rooms), prefix=MANAGE, dependencies=[Depends(admin)])
     for own in (customers.routes, customers_papers.routes, payments.own_routes, webhooks.own_routes):
-        app.include_router(own(rooms, caller), prefix="/v1")
+        app.include_router(own(rooms, caller), prefix="/v1", dependencies=[Depends(caller)])  # before any ``Acting``
     for form, prefix in FORMS.items():
         for module in (files, batches, tuning):
             app.include_router(module.routes(rooms, caller, form), prefix=prefix)

@@ -81,7 +81,7 @@ def routes(rooms: Rooms, caller: Recognise) -> APIRouter:
         }
 
     @router.post("/vouchers/redeem", status_code=201)
-    async def redeem(body: Redeemed, who: Reader, actor: Acting) -> dict[str, Any]:
+    async def redeem(body: Redeemed, actor: Acting, who: Reader) -> dict[str, Any]:
         book = audited(actor, "voucher.redeem", by_id, vouchers.redeem, {"organisation_id": who.organisation_id})
         return show(await database.run(book, rooms.clock, who.organisation_id, body.code))
 

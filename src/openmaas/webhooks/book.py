@@ -210,12 +210,11 @@ def fan_out(tx: sa.Connection, clock: Clock) -> int:
     return len(fresh)
 
 
-def waiting(tx: sa.Connection, clock: Clock) -> bool:
-    """True when there is something to fan out or to deliver: a look that locks nothing."""
+def waiting(tx: sa.Connection, clock: Clock, busy: Mapping[str, str]) -> bool:
+    """True when there is something to fan out, or to deliver now: a look that locks nothing."""
     if tx.execute(sa.select(events.c.id).where(events.c.fanned.is_(False)).limit(1)).first() is not None:
         return True
-    due = (deliveries.c.state == "pending") & (deliveries.c.due_ms <= clock.wall_ms())
-    return tx.execute(sa.select(deliveries.c.id).where(due).limit(1)).first() is not None
+    return bool(_next(tx, clock.wall_ms(), busy))
 
 
 def claim(tx: sa.Connection, clock: Clock, busy: Mapping[str, str]) -> list[Claimed]:
@@ -223,6 +222,13 @@ def claim(tx: sa.Connection, clock: Clock, busy: Mapping[str, str]) -> list[Clai
     ``busy``, and as many as the bounds leave room for beside these (endpoints with their organisations), so that slow
     ones keep nobody else waiting."""
     now_ms = clock.wall_ms()
+    found = _next(tx, now_ms, busy)
+    ids = [each.delivery.id for each in found]
+    tx.execute(deliveries.update().where(deliveries.c.id.in_(ids)).values(due_ms=now_ms + WEBHOOK_CLAIM_S * 1000))
+    return found
+
+
+def _next(tx: sa.Connection, now_ms: int, busy: Mapping[str, str]) -> list[Claimed]:
     due = (deliveries.c.state == "pending") & (deliveries.c.due_ms <= now_ms)
     due = due & deliveries.c.endpoint_id.not_in(busy)
     first = sa.select(sa.func.min(deliveries.c.id)).where(due).group_by(deliveries.c.endpoint_id)
@@ -243,8 +249,6 @@ def claim(tx: sa.Connection, clock: Clock, busy: Mapping[str, str]) -> list[Clai
         if each[owner] < WEBHOOKS_AT_ONCE_EACH and each.total() < WEBHOOKS_AT_ONCE:
             each[owner] += 1
             found.append(_claimed(row))
-    ids = [each.delivery.id for each in found]
-    tx.execute(deliveries.update().where(deliveries.c.id.in_(ids)).values(due_ms=now_ms + WEBHOOK_CLAIM_S * 1000))
     return found
 
 

@@ -54,10 +54,10 @@ class Deliverer:
 
     async def step(self) -> None:
         """Fan out what is new and begin to deliver what is due, as far as there is room."""
-        if not await self._database.read(book.waiting, self._clock):
+        busy = {endpoint.id: endpoint.organisation_id for endpoint in self._running.values()}
+        if not await self._database.read(book.waiting, self._clock, busy):
             return
         await self._database.run(book.fan_out, self._clock)
-        busy = {endpoint.id: endpoint.organisation_id for endpoint in self._running.values()}
         for each in await self._database.run(book.claim, self._clock, busy):
             task = asyncio.ensure_future(self._deliver(each))
             self._running[task] = each.endpoint
