@@ -60,7 +60,7 @@ class Desk:
     def listen(self, *types: str, owner: str = "org", at: Listener | None = None) -> tuple[str, Listener]:
         """A new endpoint, and who hears there."""
         secret = book.new_secret()
-        listener = at or Listener()
+        listener = at or Listener(lambda: self.now_ms / 1000)
         listener.secrets.append(shown_secret(secret))
         if at is None:
             self.listeners.append(listener)
