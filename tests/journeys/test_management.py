@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +78,18 @@ def test_where_nothing_could_be_delivered_is_refused_by_name(echo: Installation)
 def test_a_day_that_the_calendar_has_no_end_of_is_refused_by_name(echo: Installation, path: str, field: str) -> None:
     status, told = echo.admin("GET", path)
     assert (status, told["error"]["param"]) == (400, field), told
+
+
+def test_the_prices_that_the_page_of_the_ledger_shows_are_taken(echo: Installation) -> None:
+    owner, _ = echo.organisation("1")
+    page = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text().replace("org_…", owner)
+    shown = [part.partition("```")[0] for part in page.split("```json\n")[1:] if part.startswith('{"model"')]
+    kinds = [json.loads(body) for body in shown]
+    assert len(kinds) == 3
+    assert echo.admin("POST", "/models", {"name": "glm-x", "context_tokens": 128_000})[0] == 201
+    for body in kinds:
+        status, told = echo.admin("POST", "/prices", body)
+        assert status == 201, told
 
 
 def test_a_key_that_could_never_be_used_is_not_made(echo: Installation) -> None:
