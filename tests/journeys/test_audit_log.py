@@ -39,6 +39,9 @@ ROUTES: list[Route] = [
     ("PUT", "/manage/v1/aliases", {"pattern": "Other-*", "model": "m"}, "alias.set", "alias"),
     ("DELETE", "/manage/v1/aliases/{alias}", None, "alias.remove", ""),
     ("POST", "/manage/v1/prices", {"model": "m", "input": "1"}, "price.set", ""),
+    ("POST", "/manage/v1/agents", {"id": "a", "model": "m", "prompt": "Be brief."}, "agent.create", "agent"),
+    ("PATCH", "/manage/v1/agents/{agent}", {"temperature": 0.5}, "agent.change", ""),
+    ("DELETE", "/manage/v1/agents/{agent}", None, "agent.remove", ""),
     ("POST", f"{ORGANISATION}/topups", {"amount": "100", "request_key": "t"}, "topup.create", ""),
     ("PUT", f"{ORGANISATION}/payer", {"currency": "CNY"}, "payer.set", ""),
     ("PUT", f"{ORGANISATION}/credit", {"credit": "1"}, "credit.set", ""),
@@ -109,6 +112,12 @@ LINES = {
     "models stop echo": "deployment.want",
     "models start echo": "deployment.want",
     "models price echo --input 1 --output 2": "price.set",
+    "models add --name other --context-tokens 8": "model.create",
+    "models attach --model other --kind echo": "deployment.create",
+    "models stop other": "deployment.want",
+    "agents create --id a --model echo --prompt Brief": "agent.create",
+    "agents change a --max-tokens 5": "agent.change",
+    "agents delete a": "agent.remove",
     "models alias claude-* echo": "alias.set",
     "models alias claude-* --remove": "alias.remove",
     "ledger replay": "ledger.replay",
@@ -151,12 +160,15 @@ READING = {
         f"{noun} list"
         for noun in ("plans", "subscriptions", "packs", "budgets", "vouchers", "refunds", "orders", "webhooks")
     ),
-    *("jobs list", "batches list", "webhooks deliveries"),
+    *("jobs list", "batches list", "webhooks deliveries", "agents list", "agents show"),
 }
 #: Recorded too, and tested where a journal is gone, and where a job runs.
 ELSEWHERE = {"ledger write-off", "jobs cancel"}
 #: What customers use the service for changes nothing that an operator has set up: receipts and jobs tell of it.
-USED = ("/v1/files", "/v1/batches", "/api/paas/v4/", "/api/anthropic/")
+USED = (
+    *("/v1/files", "/v1/batches", "/v1/fine_tuning/", "/api/paas/v4/", "/api/coding/paas/v4/", "/api/anthropic/"),
+    *("/api/v1/agents", "/api/llm-application/"),
+)
 
 
 @pytest.fixture(scope="module")
