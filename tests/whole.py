@@ -121,6 +121,11 @@ class Relay:
         await self.prices.load()
         self.tasks = [asyncio.ensure_future(each.run()) for each in (self.follower, self.prices, self.purse)]
 
+    async def heard(self) -> None:
+        """Until this relay has read what changed so far."""
+        await self.follower.step()
+        await self.prices.load()
+
     async def open(self, use: Use) -> Opened | OpenmaasError:
         """Steps 4 and 6 of a journey, up to the engine; the refusal when there is one."""
         try:

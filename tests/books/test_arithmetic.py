@@ -77,6 +77,14 @@ def test_cached_tokens_are_a_part_of_the_prompt_and_thought_a_part_of_the_output
     assert BAND.worst(1, 5, WHOLE) == 8 + 5 * 32 + 1
 
 
+def test_what_is_free_needs_no_money() -> None:
+    assert flat(0, 0).worst(10, 5, WHOLE) == 0
+    assert Band(0, 0, 0, 0).worst(10, 5, WHOLE) == 0
+    assert Band(8 * MILLION, 2 * MILLION, 32 * MILLION, 16 * MILLION).worst(10, 5, 0) == 0  # hours that give it away
+    assert Band(0, 0, 32 * MILLION).worst(10, 5, WHOLE) == 5 * 32
+    assert Band(8 * MILLION, 0, 0, 0).worst(10, 5, WHOLE) == 10 * 8 + 1
+
+
 BANDS = Terms(
     (
         Band(1 * MILLION, MILLION, 1 * MILLION),
@@ -104,7 +112,7 @@ def test_a_hold_is_taken_at_the_dearest_band_that_can_be_reached() -> None:
 def test_a_hold_has_the_units_that_a_request_may_use_each_rounded_up() -> None:
     assert BANDS.worst(99, 9, units=(("call", 3), ("image", 5))) == 108 + 1 + 21
     calls = Terms((BANDS.bands[0],), units={"call": 7 * MILLION, "image": 1})
-    assert calls.worst(0, 0, WHOLE // 2, (("call", 1), ("image", 1))) == 1 + 4 + 1
+    assert calls.worst(0, 0, WHOLE // 2, (("call", 1), ("image", 1))) == 4 + 1
 
 
 @given(st.integers(0, 2_000), st.integers(0, 30), st.floats(0, 1), st.floats(0, 1), st.integers(0, WHOLE))

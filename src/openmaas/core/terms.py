@@ -45,8 +45,10 @@ class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     def worst(self, prompt_tokens: int, completion_tokens: int, factor: int) -> int:
         """The most that many tokens can cost: nothing cached, all of the dearer kind, each line rounded up."""
         output = max(self.output_nanos, self.reasoning_nanos or 0)
-        most = worst_nanos(prompt_tokens, self.input_nanos, factor) + worst_nanos(completion_tokens, output, factor)
-        return most + (1 if self.reasoning_nanos is None else 2)  # a part of each that is rounded up beside its rest
+        read = worst_nanos(prompt_tokens, self.input_nanos, factor)
+        said = worst_nanos(completion_tokens, output, factor)
+        # What costs something can have a part that is rounded up beside its rest; what is free needs no money.
+        return read + (read > 0) + said + (said > 0 and self.reasoning_nanos is not None)
 
 
 class Hours(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

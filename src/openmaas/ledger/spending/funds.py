@@ -91,7 +91,8 @@ class Funding(msgspec.Struct, frozen=True):
         for subscription, terms in self._plan(use):
             price = self._price(use, CREDITS, prices)
             if price is not None:
-                found.append(_source(subscription.bounds(terms, use.opened_ms), price, use))
+                # Never nothing, though the model is free there: the first lease is what makes the windows.
+                found.append(_source(subscription.bounds(terms, use.opened_ms), price, use, least_nanos=1))
                 if not subscription.overflows:
                     return found
         if use.entrance == PLAN_ONLY and not found:
@@ -119,10 +120,11 @@ class Funding(msgspec.Struct, frozen=True):
         price = self._price(use, self.currency, prices)
         if price is None:
             raise ModelUnknown(f"{use.model!r} has no price yet; `openmaas models price` sets one", field="model")
-        bounds = wallet_bounds(self.organisation_id, price.currency)
-        if self.budgets:
-            bounds += self._budgets(use, price.currency)
-        return _source(bounds, price, use)
+        source = _source(wallet_bounds(self.organisation_id, price.currency), price, use)
+        if self.budgets and source.worst_nanos:  # of what is free there is nothing to count along
+            bounds = source.bounds + self._budgets(use, price.currency)
+            return msgspec.structs.replace(source, bounds=bounds)
+        return source
 
     def _price(self, use: Use, currency: str | None, prices: PriceBook) -> Price | None:
         return prices.at(use.model, use.opened_ms, currency, self.organisation_id)
@@ -194,9 +196,9 @@ def _read(row: sa.RowMapping, kind: type[T]) -> T:
     return msgspec.convert({name: row[name] for name in kind.__struct_fields__}, kind)
 
 
-def _source(bounds: tuple[Bound, ...], price: Price, use: Use) -> Source:
+def _source(bounds: tuple[Bound, ...], price: Price, use: Use, *, least_nanos: int = 0) -> Source:
     worst = price.worst(use.prompt_tokens, use.completion_tokens, use.opened_ms, batch=use.batch, units=use.units)
-    return Source(bounds, price.currency, price.version, worst)
+    return Source(bounds, price.currency, price.version, max(worst, least_nanos))
 
 
 @lru_cache(maxsize=FUNDS_CACHED_MAX)

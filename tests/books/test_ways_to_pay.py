@@ -1,0 +1,102 @@
+"""Where a request is paid from, from the first lease to the audit: relays with real purses, both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openmaas.core.errors import BudgetExceeded, InsufficientFunds
+from openmaas.core.money import NANO
+from openmaas.core.terms import Terms, flat
+from openmaas.core.usage import Usage
+from openmaas.ledger.audit import audit
+from openmaas.ledger.book import find_account, top_up, wallet_id
+from openmaas.ledger.prices import set_price
+from openmaas.ledger.selling.payers import add_budget, change_budget
+from openmaas.ledger.selling.subscribing import add_plan, subscribe
+from openmaas.ledger.spending.funds import Use
+from openmaas.ledger.spending.plans import PlanTerms, Window
+from openmaas.ledger.writing.records import Opened
+from servers import STORES
+from whole import SHORT, World
+
+START_MS = round(datetime(2027, 1, 31, 10, tzinfo=UTC).timestamp() * 1000)
+FREE, PRICED = flat(0, 0), flat(NANO, 2 * NANO)
+HOUR_MS = 3_600_000
+
+
+class House:
+    """A ledger with one relay, and an organisation that has nothing."""
+
+    def __init__(self, store: str, folder: Path) -> None:
+        self.world = World(store, folder, START_MS)
+        self.relay = self.world.begin_relay()
+
+    def call(self, book: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.world.database.call(book, *args, **kwargs)
+
+    def price(self, model: str, currency: str, terms: Terms = PRICED) -> None:
+        self.call(set_price, model=model, currency=currency, terms=terms, from_ms=self.world.now_ms)
+        self.world.run(self.relay.heard())
+
+    def ask(self, model: str, entrance: str = "api") -> Any:
+        """What a request that can use ten tokens each way is opened with, or its refusal; it uses two and one."""
+        use = Use(model, entrance, "org", "p1", "k1", 10, 10, self.world.now_ms)
+        opened = self.world.run(self.relay.open(use))
+        if isinstance(opened, Opened):
+            self.relay.end(opened.request_id, Usage(2, 1))
+        return opened
+
+    def posted(self, account_id: str) -> int:
+        self.world.post()
+        return self.world.database.look(find_account, account_id).posted_nanos
+
+
+@pytest.fixture(params=STORES)
+def house(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    for name, value in SHORT.items():
+        monkeypatch.setattr(name, value)
+    made = House(request.param, tmp_path)
+    yield made
+    made.world.post()
+    assert made.world.database.look(audit, tmp_path / "journals", {}).disagreements == []
+    made.world.close()
+
+
+def test_a_free_model_answers_who_has_nothing(house: House) -> None:
+    house.price("free", "CNY", FREE)
+    house.price("dear", "CNY")
+    assert house.ask("free").legs[0].hold_nanos == 0
+    assert isinstance(house.ask("dear"), InsufficientFunds)
+    assert house.posted(wallet_id("org", "CNY")) == 0
+
+
+def test_a_window_that_a_free_model_met_first_allows_what_the_plan_says(house: House) -> None:
+    house.price("free", "credits", FREE)
+    house.price("dear", "credits")
+    windows = (Window("5h", "rolling", NANO, 5 * 3600),)
+    plan = house.call(add_plan, house.world.clock, "lite", PlanTerms(windows))
+    house.call(subscribe, house.world.clock, "org", plan.id, request_key="1")
+    (window,) = house.ask("free", "coding").legs[0].accounts
+    assert house.posted(window) == NANO
+    house.ask("dear", "coding")
+    assert house.posted(window) == NANO - 4_000
+    assert house.world.database.look(find_account, window).returns_after_ms == 5 * HOUR_MS
+
+
+def test_a_budget_counts_nothing_of_a_free_model_and_all_of_another(house: House) -> None:
+    house.price("free", "CNY", FREE)
+    house.price("dear", "CNY")
+    fields = {"scope": "organisation", "subject_id": "org", "currency": "CNY", "amount_nanos": 50_000, "period": "day"}
+    made = house.call(add_budget, house.world.clock, "org", **fields)
+    assert len(house.ask("free").legs[0].accounts) == 1
+    house.call(top_up, house.world.clock, "org", currency="CNY", amount_nanos=NANO, request_key="1", memo="")
+    _, budget = house.ask("dear").legs[0].accounts
+    assert house.posted(budget) == 50_000 - 4_000
+    house.call(change_budget, house.world.clock, made.id, 10_000)
+    assert isinstance(house.ask("dear"), BudgetExceeded)
+    assert house.ask("free").legs[0].hold_nanos == 0
