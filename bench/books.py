@@ -64,7 +64,7 @@ class Books:
         self.clock = Clock()
         self._folder = folder
         self._follower = Follower(database, self.clock)
-        self._funds = Funds(database, self._follower, self.clock)
+        self._funds = Funds(database, self._follower, self.clock, "CNY")
         self._lives = 0
         _found(database, self.clock)
         self._trace = list(_requests(self.clock.wall_ms()))

@@ -108,7 +108,7 @@ class Relay:
         self.journal = Journal(world.folder / "journals" / life)
         world.database.call(open_journal, life, "home", world.now_ms)
         self.follower = Follower(world.database, world.clock)
-        self.funds = Funds(world.database, self.follower, world.clock)
+        self.funds = Funds(world.database, self.follower, world.clock, "CNY")
         self.prices: Snapshot[PriceBook] = Snapshot(world.database, self.follower, "prices", price_book)
         self.purse = Purse(world.database, self.follower, world.clock, life)
         self.running: dict[str, Running] = {}

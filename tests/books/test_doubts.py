@@ -249,9 +249,9 @@ def test_a_process_that_missed_changes_reads_again_how_everybody_pays(
 
     async def story(_one: Purse, _other: Purse) -> None:
         follower = Follower(two.database, CLOCK)
-        funds = Funds(two.database, follower, CLOCK)
+        funds = Funds(two.database, follower, CLOCK, "USD")
         await follower.start()
-        assert (await funds.of("org")).currency is None
+        assert (await funds.of("org")).currency == "USD"
         two.database.call(set_payer, Payer(organisation_id="org", currency="CNY"))
         for _ in range(3):
             two.database.call(note, "key", "k")

@@ -54,7 +54,7 @@ def test_a_new_price_follows_the_one_before_and_a_promotion_stays_above_it(datab
     assert book(database, path, NOW_MS + 1_000) == ["new", "unchanged"]
     path.write_text(LIST.format(2))
     assert book(database, path, NOW_MS + 2_000) == ["new"]  # once more what it was
-    price = database.look(price_book).at("m", NOW_MS + 3_000)
+    price = database.look(price_book).at("m", NOW_MS + 3_000, "CNY")
     assert price is not None
     assert price.terms.bands[0].input_nanos == 2 * 10**9
 

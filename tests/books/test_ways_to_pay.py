@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from openmaas.core.errors import BudgetExceeded, InsufficientFunds
+from openmaas.core.errors import BudgetExceeded, InsufficientFunds, ModelUnknown
 from openmaas.core.money import NANO
 from openmaas.core.terms import Terms, flat
 from openmaas.core.usage import Usage
 from openmaas.ledger.audit import audit
 from openmaas.ledger.book import find_account, top_up, wallet_id
 from openmaas.ledger.prices import set_price
-from openmaas.ledger.selling.payers import add_budget, change_budget
+from openmaas.ledger.selling.payers import Payer, add_budget, change_budget, set_payer
 from openmaas.ledger.selling.subscribing import add_plan, subscribe
 from openmaas.ledger.spending.funds import Use
 from openmaas.ledger.spending.plans import PlanTerms, Window
@@ -73,6 +73,26 @@ def test_a_free_model_answers_who_has_nothing(house: House) -> None:
     assert house.ask("free").legs[0].hold_nanos == 0
     assert isinstance(house.ask("dear"), InsufficientFunds)
     assert house.posted(wallet_id("org", "CNY")) == 0
+
+
+def test_prices_in_another_currency_move_nobody_who_was_given_none(house: House) -> None:
+    for amount, currency in ((NANO, "CNY"), (NANO, "USD")):
+        fields = {"currency": currency, "amount_nanos": amount, "request_key": currency, "memo": ""}
+        house.call(top_up, house.world.clock, "org", **fields)
+    house.price("m", "CNY")
+    assert house.ask("m").legs[0].currency == "CNY"
+    house.price("m", "USD")  # begins later
+    assert house.ask("m").legs[0].currency == "CNY"
+    house.call(set_payer, Payer(organisation_id="org", currency="USD"))
+    house.world.run(house.relay.heard())
+    assert house.ask("m").legs[0].currency == "USD"
+
+
+def test_a_model_without_a_price_in_the_customers_currency_is_refused_by_its_name(house: House) -> None:
+    house.price("m", "USD")
+    refused = house.ask("m")
+    assert isinstance(refused, ModelUnknown)
+    assert "no price in CNY" in str(refused)
 
 
 def test_a_window_that_a_free_model_met_first_allows_what_the_plan_says(house: House) -> None:

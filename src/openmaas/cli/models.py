@@ -60,7 +60,7 @@ models.add_command(command("attach", _ATTACH))
 @AS_JSON
 @plainly
 def list_(data: str, pullable: bool, as_json: bool) -> None:
-    """List offered models with their prices per million tokens."""
+    """List offered models with their prices per million tokens, in the currency of the settings."""
     if pullable:
         rows = [
             {"name": w.name, "kind": w.kind, "megabytes": w.size_bytes // 10**6, "licence": w.licence}
@@ -71,10 +71,10 @@ def list_(data: str, pullable: bool, as_json: bool) -> None:
     with opened(data) as (database, _):
         offered, prices = database.look(list_models), database.look(price_book)
         running = database.look(list_deployments)
-    now_ms = Clock().wall_ms()
+    now_ms, currency = Clock().wall_ms(), read({"data": data}).settings.currency
     found = []
     for model in offered:
-        price = prices.at(model.name, now_ms)
+        price = prices.at(model.name, now_ms, currency)
         row = shown(model)
         row["deployments"] = sum(d.model == model.name and d.wanted == "running" for d in running)
         if price is not None:

@@ -99,7 +99,7 @@ class Relay:
             keys=keys,
             catalog=self.catalog,
             prices=self.prices,
-            funds=Funds(self.database, self.follower, clock),
+            funds=Funds(self.database, self.follower, clock, settings.currency),
             limits=self.limits,
             purse=self.purse,
             journal=self.journal,

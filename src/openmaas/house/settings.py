@@ -49,7 +49,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Annotated[str, _about("Model to offer when it is not offered yet: a name, a .gguf path, or echo.")] = (
         "smollm2-135m"
     )
-    currency: Annotated[str, _about("Currency of new prices and top-ups.", pattern="^[A-Z]{3}$")] = "CNY"
+    currency: Annotated[
+        str, _about("Currency of new prices and top-ups, and of who was given no other.", pattern="^[A-Z]{3}$")
+    ] = "CNY"
     starting_credit: Annotated[str, _about("What the first organisation's wallet starts with.")] = "10"
     stripe_webhook_secret: Annotated[
         str, _about("Signing secret of Stripe's webhook to `/payments/stripe`; empty takes none.")

@@ -140,15 +140,15 @@ class PriceBook:
         for row in sorted(rows, key=lambda row: (row.organisation_id, row.from_ms, row.version), reverse=True):
             self._by_model.setdefault(row.model, []).append(row)  # contracts first, then the latest
 
-    def at(self, model: str, ms: int, currency: str | None = None, organisation_id: str = "") -> Price | None:
+    def at(self, model: str, ms: int, currency: str, organisation_id: str = "") -> Price | None:
         """The price of ``model`` at ``ms``: the customer's contract, else the list; of these the latest that has begun
-        and has not ended; of two from one moment the newer version. Without ``currency``, in any money."""
+        and has not ended; of two from one moment the newer version."""
         for price in self._by_model.get(model, ()):
             if (
-                price.from_ms <= ms
+                price.currency == currency
+                and price.from_ms <= ms
                 and (price.until_ms is None or ms < price.until_ms)
                 and (not price.organisation_id or price.organisation_id == organisation_id)
-                and (price.currency == currency or (currency is None and price.currency not in (CREDITS, TOKENS)))
             ):
                 return price
         return None

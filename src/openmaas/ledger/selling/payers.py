@@ -30,7 +30,7 @@ class Payer(msgspec.Struct, frozen=True, kw_only=True):
     """How an organisation pays, and what its invoices say. Without taxes, none are shown."""
 
     organisation_id: str
-    currency: str | None = None  # None: that of the model's price
+    currency: str | None = None  # None: as the settings say
     zone: str = "UTC"
     legal_name: str = ""  # empty: its name
     address: str = ""

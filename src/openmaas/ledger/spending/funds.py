@@ -79,7 +79,7 @@ class Funding(msgspec.Struct, frozen=True):
     """How one organisation pays. ``packs`` are in the order in which they expire."""
 
     organisation_id: str
-    currency: str | None  # None: that of the model's price
+    currency: str
     zone: str
     subscriptions: tuple[tuple[Subscription, PlanTerms], ...] = ()
     packs: tuple[Pack, ...] = ()
@@ -119,14 +119,15 @@ class Funding(msgspec.Struct, frozen=True):
     def _wallet(self, use: Use, prices: PriceBook) -> Source:
         price = self._price(use, self.currency, prices)
         if price is None:
-            raise ModelUnknown(f"{use.model!r} has no price yet; `openmaas models price` sets one", field="model")
+            said = f"{use.model!r} has no price in {self.currency} yet; `openmaas models price` sets one"
+            raise ModelUnknown(said, field="model")
         source = _source(wallet_bounds(self.organisation_id, price.currency), price, use)
         if self.budgets and source.worst_nanos:  # of what is free there is nothing to count along
             bounds = source.bounds + self._budgets(use, price.currency)
             return msgspec.structs.replace(source, bounds=bounds)
         return source
 
-    def _price(self, use: Use, currency: str | None, prices: PriceBook) -> Price | None:
+    def _price(self, use: Use, currency: str, prices: PriceBook) -> Price | None:
         return prices.at(use.model, use.opened_ms, currency, self.organisation_id)
 
     def _budgets(self, use: Use, currency: str) -> tuple[Bound, ...]:
@@ -139,11 +140,12 @@ class Funding(msgspec.Struct, frozen=True):
 
 
 class Funds:
-    """The fundings that this process remembers."""
+    """The fundings that this process remembers. ``currency`` is that of organisations that were given none."""
 
-    def __init__(self, database: Database, follower: Follower, clock: Clock) -> None:
+    def __init__(self, database: Database, follower: Follower, clock: Clock, currency: str) -> None:
         self._database = database
         self._clock = clock
+        self._currency = currency
         self._known: dict[str, Funding] = {}
         self._forgotten = 0  # counts forgets, so that a read begun before one is not remembered after it
         follower.on("funds", self._forget)
@@ -153,7 +155,7 @@ class Funds:
         found = self._known.get(organisation_id)
         if found is None:
             forgotten = self._forgotten
-            found = await self._database.read(funding, organisation_id, self._clock.wall_ms())
+            found = await self._database.read(funding, organisation_id, self._clock.wall_ms(), self._currency)
             if forgotten == self._forgotten:
                 if len(self._known) >= FUNDS_CACHED_MAX:
                     self._known.pop(next(iter(self._known)))
@@ -167,9 +169,9 @@ class Funds:
         self._known.pop(organisation_id, None)
 
 
-def funding(tx: sa.Connection, organisation_id: str, at_ms: int) -> Funding:
+def funding(tx: sa.Connection, organisation_id: str, at_ms: int, currency: str = "") -> Funding:
     """How an organisation pays, as the tables say: all that had not ended at ``at_ms``. What ended before is never
-    read on the path of a request, however long its history."""
+    read on the path of a request, however long its history. Who asks for ``sources`` must say the house's currency."""
 
     def rows(table: sa.Table, *order: sa.Column[Any], until: sa.Column[Any] | None = None) -> Sequence[sa.RowMapping]:
         query = sa.select(table).where(table.c.organisation_id == organisation_id).order_by(*order)
@@ -182,7 +184,7 @@ def funding(tx: sa.Connection, organisation_id: str, at_ms: int) -> Funding:
     terms = {row.id: decode_terms(row.terms) for row in tx.execute(sa.select(plans.c.id, plans.c.terms).where(ours))}
     return Funding(
         organisation_id,
-        payer["currency"] if payer else None,
+        payer["currency"] if payer else currency,
         payer["zone"] if payer else "UTC",
         tuple((_read(row, Subscription), terms[row["plan_id"]]) for row in had),
         tuple(_read(row, Pack) for row in rows(packs, packs.c.until_ms, packs.c.account_id, until=packs.c.until_ms)),
