@@ -22,13 +22,14 @@ from openmaas.core.errors import Conflict, InsufficientFunds
 from openmaas.core.money import NANO
 from openmaas.core.terms import Band, Terms, flat
 from openmaas.core.usage import Usage
+from openmaas.house.poster import renew_due
 from openmaas.ledger.book import settle, top_up, transfer, wallet_id
 from openmaas.ledger.law import accounts, subscriptions
 from openmaas.ledger.legs import Leg
 from openmaas.ledger.prices import set_price
 from openmaas.ledger.selling.packs import add_pack, end_packs
 from openmaas.ledger.selling.payers import add_budget, change_budget, end_budget, set_credit
-from openmaas.ledger.selling.subscribing import add_plan, change_plan, renew, subscribe
+from openmaas.ledger.selling.subscribing import add_plan, change_plan, subscribe
 from openmaas.ledger.spending.funds import funding
 from openmaas.ledger.spending.plans import PlanTerms, Window
 from whole import SHORT, World
@@ -228,7 +229,7 @@ class Paying(RuleBasedStateMachine):
         if chores:
             before, after = self.wallet(), 0
             for _ in range(2):
-                self.call(renew, self.world.clock)
+                renew_due(self.world.database, self.world.clock)
                 after = after or self.wallet()
             assert self.wallet() == after, "a month was paid twice"
             self.balance[WALLET] -= before - after

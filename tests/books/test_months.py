@@ -3,7 +3,9 @@ moment after the end. The clock is the test's."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,17 +18,20 @@ from hypothesis import strategies as st
 
 from openmaas.core.bounds import PAGE_SIZE_MAX, QUARTER_MS
 from openmaas.core.clock import Clock
-from openmaas.core.errors import Conflict
+from openmaas.core.errors import Conflict, StoreFailed
 from openmaas.core.money import NANO
+from openmaas.house.poster import renew_due
 from openmaas.ledger.book import find_account, open_account, own_id, top_up, transfer, wallet_id
 from openmaas.ledger.law import returns, subscriptions
 from openmaas.ledger.selling.packs import add_pack, end_packs
 from openmaas.ledger.selling.payers import add_budget, change_budget, take_cuts
 from openmaas.ledger.selling.standing import standing
-from openmaas.ledger.selling.subscribing import Plan, add_plan, change_plan, find_subscription, renew, revise, subscribe
+from openmaas.ledger.selling.subscribing import Plan, add_plan, change_plan, find_subscription, revise, subscribe
 from openmaas.ledger.spending.funds import funding, period_around
 from openmaas.ledger.spending.leasing import Step, free_again_ms, give_back, lease, open_journal
 from openmaas.ledger.spending.plans import PlanTerms, Window, month_around
+from openmaas.store.changes import changes
+from openmaas.store.outbox import events
 from servers import STORES, new_database
 
 WALLET = wallet_id("org", "CNY")
@@ -60,7 +65,12 @@ class Year:
         return self.database.call(subscribe, self.clock, organisation_id, plan.id, request_key="1").id
 
     def renew(self) -> int:
-        return self.database.call(renew, self.clock)
+        return renew_due(self.database, self.clock)
+
+    def told(self, event: str) -> int:
+        """How often it was announced."""
+        query = sa.select(sa.func.count()).where(events.c.type == event)
+        return int(self.database.look(lambda tx: tx.execute(query).scalar_one()))
 
     def posted(self, account_id: str = WALLET) -> int:
         return self.database.look(find_account, account_id).posted_nanos
@@ -97,6 +107,86 @@ def test_those_who_cannot_pay_keep_nobody_else_from_renewing_and_lapse(
     assert year.database.look(find_subscription, began).until_ms == ms("2027-03-31T10:00")
     year.now_ms += 1  # what was not paid has lapsed
     assert year.renew() == 0
+
+
+FAILED = "subscription.renewal_failed"
+
+
+def test_what_relays_lease_and_do_not_use_is_asked_back_for_a_renewal_and_nobody_is_told(year: Year) -> None:
+    began = year.subscribe(year.lite)
+    year.now_ms = ms("2027-02-28T09:30")
+    step = {"least_nanos": 970 * NANO, "wish_nanos": 970 * NANO, "share": 1}
+    year.database.call(lease, year.clock, WALLET, Step("rly_1", 1), **step)
+    assert year.renew() == 0
+    assert year.told(FAILED) == 0
+    recalled = sa.select(changes.c.subject).where(changes.c.kind == "recall")
+    assert [each.split()[0] for each in year.database.look(lambda tx: tx.execute(recalled).scalars().all())] == [WALLET]
+    year.now_ms = ms("2027-02-28T10:00")  # busy until the end: now it is told
+    assert year.renew() == 0
+    assert year.told(FAILED) == 1
+    year.database.call(give_back, WALLET, Step("rly_1", 2), 970 * NANO)
+    assert year.renew() == 1
+    assert year.database.look(find_subscription, began).trouble == ""
+
+
+def test_who_lacks_the_money_though_relays_gave_all_back_is_told_at_once(year: Year) -> None:
+    year.top_up("poor", 30)
+    year.subscribe(year.lite, "poor")
+    year.now_ms = ms("2027-02-28T09:30")
+    fields = {"least_nanos": 5 * NANO, "wish_nanos": 5 * NANO, "share": 1}
+    year.database.call(lease, year.clock, wallet_id("poor", "CNY"), Step("rly_1", 1), **fields)
+    assert [year.renew(), year.renew(), year.told(FAILED)] == [0, 0, 1]
+
+
+def test_a_house_that_was_off_at_the_end_renews_when_it_is_back(year: Year) -> None:
+    began = year.subscribe(year.lite)
+    year.now_ms = ms("2027-03-01T10:00")
+    assert year.renew() == 1
+    assert year.database.look(find_subscription, began).until_ms == ms("2027-03-31T10:00")
+    assert year.posted() == (1_000 - 2 * 20) * NANO
+
+
+def test_what_ended_more_than_a_day_ago_lapses_and_is_told_once(year: Year) -> None:
+    began = year.subscribe(year.lite)
+    year.now_ms = ms("2027-03-01T10:00") + 1
+    assert [year.renew(), year.renew(), year.told(FAILED)] == [0, 0, 1]
+    had = year.database.look(find_subscription, began)
+    assert (had.renews, had.trouble, had.until_ms) == (False, "it ended while nobody renewed", ms("2027-02-28T10:00"))
+    assert year.posted() == (1_000 - 20) * NANO
+
+
+def test_what_has_ended_is_not_renewed_beside_the_one_that_was_begun_after_it(year: Year) -> None:
+    began = year.subscribe(year.lite)
+    year.now_ms = ms("2027-02-28T11:00")
+    year.database.call(subscribe, year.clock, "org", year.pro.id, request_key="2")
+    assert year.renew() == 0
+    assert not year.database.look(find_subscription, began).renews
+    assert year.posted() == (1_000 - 20 - 80) * NANO
+
+
+def test_all_are_renewed_beside_a_relay_that_leases_of_their_wallets(year: Year) -> None:
+    names = [f"busy_{number}" for number in range(60)]
+    for name in names:
+        year.top_up(name, 100)
+        year.subscribe(year.lite, name)
+    year.now_ms = ms("2027-02-28T09:30")
+    stop = threading.Event()
+
+    def leases() -> None:
+        for turn in itertools.count():
+            if stop.wait(0.01):
+                return
+            wallet, step = wallet_id(names[turn % len(names)], "CNY"), Step("rly_1", turn + 1)
+            with contextlib.suppress(StoreFailed):
+                year.database.call(lease, year.clock, wallet, step, least_nanos=1, wish_nanos=10, share=4)
+
+    busy = threading.Thread(target=leases)
+    busy.start()
+    try:
+        assert year.renew() == len(names)
+    finally:
+        stop.set()
+        busy.join()
 
 
 def test_a_cheaper_plan_begins_with_the_next_month(year: Year) -> None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from openmaas.core.bounds import (
     CHORES_INTERVAL_S,
     INVOICE_INTERVAL_S,
+    PAGE_SIZE_MAX,
     POST_INTERVAL_S,
     POST_INTERVAL_S_MAX,
     RESPONSES_FORGOTTEN_MAX,
@@ -28,7 +29,7 @@ from openmaas.identity.seal import MasterKeys
 from openmaas.ledger.posting.poster import Poster
 from openmaas.ledger.selling.packs import end_packs
 from openmaas.ledger.selling.payers import take_cuts
-from openmaas.ledger.selling.subscribing import renew
+from openmaas.ledger.selling.subscribing import renew, renewing
 from openmaas.ledger.writing.records import Closed
 from openmaas.responses.book import forget
 from openmaas.store.database import Database
@@ -72,10 +73,25 @@ def chores(database: Database, clock: Clock, responses_days: int) -> None:
     """What has its day: subscriptions that renew, packs that end, lowered budgets, answers kept long enough."""
     while database.call(forget, clock.wall_ms(), all_of_them=responses_days == 0) == RESPONSES_FORGOTTEN_MAX:
         pass  # the next ones
-    renewed, ended = database.call(renew, clock), database.call(end_packs, clock)
+    ended = database.call(end_packs, clock)
     database.call(take_cuts, clock)
+    renewed = renew_due(database, clock)
     if renewed or ended:
         log.info("%d subscriptions renewed, %d resource packs ended", renewed, ended)
+
+
+def renew_due(database: Database, clock: Clock) -> int:
+    """Renew what is due, each in a transaction of its own: one that meets the leases of busy relays again and again, or
+    that the database cannot take, stops nobody else. Returns how many that were."""
+    renewed, after = 0, ""
+    while found := database.look(renewing, clock, after=after, limit=PAGE_SIZE_MAX):
+        for subscription_id in found:
+            try:
+                renewed += database.call(renew, clock, subscription_id)
+            except StoreFailed as error:
+                log.warning("the subscription %s is renewed later: %s", subscription_id, error)
+        after = found[-1]
+    return renewed
 
 
 async def _run(settings: Settings) -> None:

@@ -1,7 +1,8 @@
 """The book of subscriptions: plans for sale, and who has one. Paid from the wallet, a month ahead.
 
 A dearer plan begins at once, for the difference of what is left of the month, and its windows get the difference of
-what they allow. A cheaper one begins with the next month. A subscription that cannot be paid when it ends lapses.
+what they allow. A cheaper one begins with the next month. A subscription that cannot be paid lapses a
+day after its end.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from openmaas.core.bounds import RENEW_AHEAD_S
+from openmaas.core.bounds import RENEW_AHEAD_S, RENEW_GRACE_S
 from openmaas.core.clock import Clock, iso_utc
-from openmaas.core.errors import AlreadyThere, Conflict, FieldInvalid, Refused, ThingUnknown
+from openmaas.core.errors import AlreadyThere, Conflict, FieldInvalid, InsufficientFunds, Refused, ThingUnknown
 from openmaas.core.money import CREDITS, share_nanos
-from openmaas.ledger.book import own_id, transfer, wallet_id
+from openmaas.ledger.book import open_account, own_id, transfer, wallet_id
 from openmaas.ledger.law import accounts, plans, returns, subscriptions
-from openmaas.ledger.spending.leasing import filled
+from openmaas.ledger.spending.leasing import filled, recall
 from openmaas.ledger.spending.plans import PlanTerms, Subscription, decode_terms, month_around
 from openmaas.store.changes import note
 from openmaas.store.outbox import announce
@@ -132,26 +133,45 @@ def revise(tx: sa.Connection, had: Subscription, values: dict[str, Any]) -> Subs
     return msgspec.structs.replace(had, **values)
 
 
-def renew(tx: sa.Connection, clock: Clock) -> int:
-    """Pay the next month of what ends within ``RENEW_AHEAD_S`` and renews; returns how many that were.
+def renewing(tx: sa.Connection, clock: Clock, *, after: str = "", limit: int) -> list[str]:
+    """Ids, after ``after``, of what renews and ends within ``RENEW_AHEAD_S`` or has ended."""
+    soon = subscriptions.c.until_ms <= clock.wall_ms() + RENEW_AHEAD_S * 1000
+    query = sa.select(subscriptions.c.id).where(soon, subscriptions.c.renews.is_(True), subscriptions.c.id > after)
+    return list(tx.execute(query.order_by(subscriptions.c.id).limit(limit)).scalars())
 
-    What lacks the funds is tried again until it ends. It is all of an hour, not a page of it: those that lack the funds
-    would fill the page and keep the others from being renewed. Each is in a savepoint of its own: what
-    hinders one stands in its ``trouble`` and stops nobody else.
+
+def renew(tx: sa.Connection, clock: Clock, subscription_id: str) -> bool:
+    """Pay the next month of one that ``renewing`` named; True when it is paid. What hinders stands in its ``trouble``.
+
+    It is tried again until ``RENEW_GRACE_S`` after its end; then it lapses, or as soon as another one has begun.
     """
-    now_ms = clock.wall_ms()
-    ending = subscriptions.c.until_ms.between(now_ms, now_ms + RENEW_AHEAD_S * 1000)
-    query = sa.select(subscriptions).where(ending, subscriptions.c.renews.is_(True)).order_by(subscriptions.c.id)
-    renewed = 0
-    for had in [_subscription(row) for row in tx.execute(query).mappings()]:
-        try:
-            with tx.begin_nested():
-                _renew(tx, clock, had)
-            renewed += 1
-        except (Refused, sa.exc.IntegrityError) as error:
-            _tell(tx, clock, "subscription.renewal_failed", had, once=f"renewal_failed:{had.id}:{had.until_ms}")
-            _note_trouble(tx, had, str(error.orig if isinstance(error, sa.exc.IntegrityError) else error))
-    return renewed
+    had, now_ms = find_subscription(tx, subscription_id), clock.wall_ms()
+    if not had.renews or had.until_ms > now_ms + RENEW_AHEAD_S * 1000:
+        return False  # changed meanwhile
+    another = had.until_ms <= now_ms and list_unended(tx, had.organisation_id, now_ms, limit=1)
+    if another or had.until_ms + RENEW_GRACE_S * 1000 < now_ms:
+        if not another:
+            _hindered(tx, clock, had, had.trouble or "it ended while nobody renewed")
+        revise(tx, had, {"renews": False})
+        return False
+    try:
+        with tx.begin_nested():
+            _renew(tx, clock, had)
+    except (Refused, sa.exc.IntegrityError) as error:
+        if not (isinstance(error, InsufficientFunds) and now_ms < had.until_ms and _asked_back(tx, had)):
+            _hindered(tx, clock, had, str(error.orig if isinstance(error, sa.exc.IntegrityError) else error))
+        return False
+    return True
+
+
+def _asked_back(tx: sa.Connection, had: Subscription) -> bool:
+    """Ask relays for what they lease and do not use, when that is what the next month lacks."""
+    terms = find_plan(tx, had.next_plan_id or had.plan_id).terms
+    account = open_account(tx, wallet_id(had.organisation_id, terms.currency))
+    leased_enough = terms.price_nanos <= account.free_nanos + account.leased_nanos
+    if leased_enough:
+        recall(tx, account.id)
+    return leased_enough
 
 
 def _renew(tx: sa.Connection, clock: Clock, had: Subscription) -> None:
@@ -176,8 +196,9 @@ def _renew(tx: sa.Connection, clock: Clock, had: Subscription) -> None:
     revise(tx, had, {"renews": False, "next_plan_id": None, "trouble": ""})
 
 
-def _note_trouble(tx: sa.Connection, had: Subscription, trouble: str) -> None:
-    """Say on a subscription why it was not renewed, once."""
+def _hindered(tx: sa.Connection, clock: Clock, had: Subscription, trouble: str) -> None:
+    """Tell, once for each month, that a subscription was not renewed, and say on it why."""
+    _tell(tx, clock, "subscription.renewal_failed", had, once=f"renewal_failed:{had.id}:{had.until_ms}")
     if trouble != had.trouble:
         log.warning("the subscription %s is not renewed: %s", had.id, trouble)
         tx.execute(subscriptions.update().where(subscriptions.c.id == had.id).values(trouble=trouble))
