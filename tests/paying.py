@@ -155,7 +155,7 @@ class Paying(RuleBasedStateMachine):
             elif not self.look(sa.select(subscriptions).where(subscriptions.c.until_ms > now_ms)):
                 key = self.world.clock.new_id("key")
                 self.call(subscribe, self.world.clock, "org", plan.id, request_key=key, overflows=overflows)
-        except InsufficientFunds:
+        except (InsufficientFunds, Conflict):  # Conflict: a cheaper one for what does not renew
             return
         paid = before - self.wallet()
         dearer = [each for each in running if each.plan_id == self.plans[0].id != plan.id]

@@ -202,6 +202,18 @@ def test_a_cheaper_plan_begins_with_the_next_month(year: Year) -> None:
     assert year.posted() == (1_000 - 80 - 20) * NANO
 
 
+def test_a_subscription_that_does_not_renew_is_not_promised_a_cheaper_plan(year: Year) -> None:
+    began = year.subscribe(year.pro)
+    year.database.call(change_plan, year.clock, began, year.lite.id)
+    year.database.call(lambda tx: revise(tx, find_subscription(tx, began), {"renews": False}))
+    assert year.database.call(change_plan, year.clock, began, year.pro.id).next_plan_id is None  # as it was
+    with pytest.raises(Conflict, match="does not renew") as refused:
+        year.database.call(change_plan, year.clock, began, year.lite.id)
+    assert refused.value.field == "plan_id"
+    assert year.database.look(find_subscription, began).next_plan_id is None
+    assert year.told("subscription.changed") == 2
+
+
 def test_a_subscription_that_another_follows_does_not_renew_again_and_stops_nobody(year: Year) -> None:
     began = year.subscribe(year.pro)
     year.database.call(change_plan, year.clock, began, year.lite.id)

@@ -98,7 +98,8 @@ def subscribe(
 def change_plan(tx: sa.Connection, clock: Clock, subscription_id: str, plan_id: str) -> Subscription:
     """Change to another plan: at once when it is dearer, with the next month when it is not.
 
-    Raises ``ThingUnknown``, ``Conflict`` when the subscription has ended, and ``InsufficientFunds``.
+    Raises ``ThingUnknown``, ``Conflict`` when the subscription has ended or shall not go on with the cheaper one, and
+    ``InsufficientFunds``.
     """
     had, now_ms = find_subscription(tx, subscription_id), clock.wall_ms()
     if had.until_ms <= now_ms:
@@ -106,6 +107,8 @@ def change_plan(tx: sa.Connection, clock: Clock, subscription_id: str, plan_id: 
     old, new = find_plan(tx, had.plan_id), find_plan(tx, plan_id)
     more = new.terms.price_nanos - old.terms.price_nanos
     if more <= 0:
+        if not had.renews and plan_id != had.plan_id:
+            raise Conflict("it does not renew, so no plan can follow; set `renews` first", field="plan_id")
         later = revise(tx, had, {"next_plan_id": None if plan_id == had.plan_id else plan_id})
         _tell(tx, clock, "subscription.changed", later)
         return later
