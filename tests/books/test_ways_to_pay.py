@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from openmaas.core.errors import BudgetExceeded, InsufficientFunds, ModelUnknown
-from openmaas.core.money import NANO
+from openmaas.core.money import MILLION, NANO
 from openmaas.core.terms import Terms, flat
 from openmaas.core.usage import Usage
 from openmaas.ledger.audit import audit
 from openmaas.ledger.book import find_account, top_up, wallet_id
 from openmaas.ledger.prices import set_price
+from openmaas.ledger.selling.packs import add_pack
 from openmaas.ledger.selling.payers import Payer, add_budget, change_budget, set_payer
 from openmaas.ledger.selling.subscribing import add_plan, subscribe
 from openmaas.ledger.spending.funds import Use
@@ -106,6 +107,29 @@ def test_a_window_that_a_free_model_met_first_allows_what_the_plan_says(house: H
     house.ask("dear", "coding")
     assert house.posted(window) == NANO - 4_000
     assert house.world.database.look(find_account, window).returns_after_ms == 5 * HOUR_MS
+
+
+@pytest.mark.parametrize("models", [None, ("old",)])
+def test_a_pack_for_every_model_covers_one_that_is_offered_later(house: House, models: tuple[str, ...] | None) -> None:
+    house.price("old", "CNY")
+    times = {"from_ms": START_MS, "until_ms": START_MS + HOUR_MS}
+    fields = {"request_key": "1", "name": "p", "currency": "tokens", "amount_nanos": 1_000 * NANO, "models": models}
+    pack = house.call(add_pack, house.world.clock, "org", **fields, **times).account_id
+    house.price("new", "CNY")
+    for model, covered in (("old", True), ("new", models is None)):
+        opened = house.ask(model)
+        assert covered == isinstance(opened, Opened), (model, opened)
+    assert house.posted(pack) == (1_000 - 3 * (1 + (models is None))) * NANO
+
+
+def test_a_price_in_tokens_that_the_operator_sets_is_kept_when_a_pack_is_sold_or_a_model_priced(house: House) -> None:
+    times = {"from_ms": START_MS, "until_ms": START_MS + HOUR_MS}
+    fields = {"request_key": "1", "name": "p", "currency": "tokens", "amount_nanos": 1_000 * NANO, "models": None}
+    pack = house.call(add_pack, house.world.clock, "org", **fields, **times).account_id
+    house.price("m", "tokens", flat(2 * MILLION * NANO, MILLION * NANO))
+    house.price("m", "CNY")
+    house.ask("m")
+    assert house.posted(pack) == (1_000 - 2 * 2 - 1) * NANO
 
 
 def test_a_budget_counts_nothing_of_a_free_model_and_all_of_another(house: House) -> None:

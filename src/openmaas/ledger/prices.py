@@ -13,13 +13,15 @@ import msgspec
 import sqlalchemy as sa
 
 from openmaas.core.errors import FieldInvalid
-from openmaas.core.money import CREDITS, MILLION, TOKENS, check_currency
-from openmaas.core.terms import MINUTES_A_DAY, WEEKDAYS, Terms
+from openmaas.core.money import CREDITS, MILLION, NANO, TOKENS, check_currency
+from openmaas.core.terms import MINUTES_A_DAY, WEEKDAYS, Terms, flat
 from openmaas.core.usage import UNITS, Units, Usage
-from openmaas.ledger.law import prices
+from openmaas.ledger.law import packs, prices
 from openmaas.ledger.legs import Leg, split
 from openmaas.store.changes import note
 
+#: One token of a pack for each token used, until the operator sets another price in tokens.
+ONE_FOR_ONE = flat(MILLION * NANO, MILLION * NANO)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(Terms).decode
 
@@ -58,7 +60,8 @@ def set_price(
     organisation_id: str = "",
     memo: str = "",
 ) -> Price:
-    """A new version for ``model``. Raises ``FieldInvalid``."""
+    """A new version for ``model``; the first one gives it a price in tokens too, when somebody has a pack for every
+    model. Raises ``FieldInvalid``."""
     check_price(currency, terms, from_ms, until_ms)
     row = {
         "model": model,
@@ -71,7 +74,19 @@ def set_price(
     values = {**row, "terms": _encode(terms).decode()}
     version = tx.execute(prices.insert().values(values).returning(prices.c.version)).scalar_one()
     note(tx, "prices", model)
+    for_every_model = packs.c.models.is_(sa.null()) & packs.c.account_id.endswith(f":{TOKENS}")
+    if currency != TOKENS and tx.execute(sa.select(packs.c.account_id).where(for_every_model)).first() is not None:
+        price_in_tokens(tx, (model,))
     return Price(version=version, terms=terms, **row)  # type: ignore[arg-type]  # the row has exactly these fields
+
+
+def price_in_tokens(tx: sa.Connection, models: tuple[str, ...] | None) -> None:
+    """Give models (all that have a price, when None) that have no price in tokens the one that packs expect."""
+    if models is None:
+        models = tuple(tx.execute(sa.select(prices.c.model).distinct()).scalars())
+    priced = sa.select(prices.c.model).where(prices.c.currency == TOKENS)
+    for model in sorted(set(models) - set(tx.execute(priced).scalars())):
+        set_price(tx, model=model, currency=TOKENS, terms=ONE_FOR_ONE, from_ms=0, memo="one for one")
 
 
 def check_price(currency: str, terms: Terms, from_ms: int, until_ms: int | None) -> None:

@@ -10,17 +10,13 @@ import sqlalchemy as sa
 from openmaas.core.bounds import PAGE_SIZE_MAX
 from openmaas.core.clock import Clock, iso_utc
 from openmaas.core.errors import FieldInvalid
-from openmaas.core.money import MILLION, NANO, TOKENS, show_amount
-from openmaas.core.terms import flat
+from openmaas.core.money import TOKENS, show_amount
 from openmaas.ledger.book import find_transfer, own_id, transfer, wallet_id
-from openmaas.ledger.law import accounts, packs, prices
-from openmaas.ledger.prices import set_price
+from openmaas.ledger.law import accounts, packs
+from openmaas.ledger.prices import price_in_tokens
 from openmaas.ledger.spending.funds import Pack
 from openmaas.store.changes import note
 from openmaas.store.outbox import announce
-
-#: One token of a pack for each token used, until the operator sets another price in tokens.
-ONE_FOR_ONE = flat(MILLION * NANO, MILLION * NANO)
 
 
 def add_pack(
@@ -74,7 +70,7 @@ def add_pack(
     made = Pack(account_id, name, models, from_ms, until_ms)
     tx.execute(packs.insert().values(organisation_id=organisation_id, **msgspec.structs.asdict(made)))
     if currency == TOKENS:
-        _price_in_tokens(tx, models)
+        price_in_tokens(tx, models)
     note(tx, "funds", organisation_id)
     told = {"account_id": account_id, "name": name, "amount": show_amount(amount_nanos), "currency": currency}
     announce(tx, clock, organisation_id, "pack.granted", {**told, "until_at": iso_utc(until_ms)})
@@ -103,14 +99,6 @@ def end_packs(tx: sa.Connection, clock: Clock) -> int:
         )  # again, when something came back
         transfer(tx, clock, request_key=key, kind="expiry", debit=row.id, credit=credit, amount_nanos=row.posted_nanos)
     return len(rows)
-
-
-def _price_in_tokens(tx: sa.Connection, models: tuple[str, ...] | None) -> None:
-    priced = sa.select(prices.c.model).where(prices.c.currency == TOKENS)
-    if models is None:
-        models = tuple(tx.execute(sa.select(prices.c.model).distinct()).scalars())
-    for model in sorted(set(models) - set(tx.execute(priced).scalars())):
-        set_price(tx, model=model, currency=TOKENS, terms=ONE_FOR_ONE, from_ms=0, memo="one for one")
 
 
 def _pack(row: sa.RowMapping) -> Pack:
