@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from openmaas.core.bounds import RENEW_GRACE_S
 from openmaas.core.errors import BudgetExceeded, InsufficientFunds, ModelUnknown
 from openmaas.core.money import MILLION, NANO
 from openmaas.core.terms import Terms, flat
@@ -18,7 +19,7 @@ from openmaas.ledger.book import find_account, top_up, wallet_id
 from openmaas.ledger.prices import set_price
 from openmaas.ledger.selling.packs import add_pack
 from openmaas.ledger.selling.payers import Payer, add_budget, change_budget, set_payer
-from openmaas.ledger.selling.subscribing import add_plan, subscribe
+from openmaas.ledger.selling.subscribing import add_plan, list_subscriptions, revise, subscribe
 from openmaas.ledger.spending.funds import Use
 from openmaas.ledger.spending.plans import PlanTerms, Window
 from openmaas.ledger.writing.records import Opened
@@ -130,6 +131,59 @@ def test_a_price_in_tokens_that_the_operator_sets_is_kept_when_a_pack_is_sold_or
     house.price("m", "CNY")
     house.ask("m")
     assert house.posted(pack) == (1_000 - 2 * 2 - 1) * NANO
+
+
+@pytest.fixture
+def subscriber(house: House) -> House:
+    """An organisation with money, a subscription for one of three models, and prices in money for all."""
+    fields = {"currency": "CNY", "amount_nanos": NANO, "request_key": "1", "memo": ""}
+    house.call(top_up, house.world.clock, "org", **fields)
+    for model in ("in", "out", "uncounted"):
+        house.price(model, "CNY")
+    house.price("in", "credits")
+    house.price("out", "credits")
+    windows = (Window("5h", "rolling", NANO, 5 * 3600),)
+    plan = house.call(add_plan, house.world.clock, "lite", PlanTerms(windows, models=("in", "uncounted")))
+    house.call(subscribe, house.world.clock, "org", plan.id, request_key="1")
+    return house
+
+
+def paid_from(house: House, model: str, entrance: str) -> str:
+    """The kind of account that pays, or what was refused."""
+    opened = house.ask(model, entrance)
+    return opened.legs[0].accounts[0].partition(":")[0] if isinstance(opened, Opened) else type(opened).__name__
+
+
+def revised(house: House, **values: bool) -> None:
+    (had,) = house.world.database.look(list_subscriptions, organisation_id="org", limit=9)
+    house.call(revise, had, values)
+    house.world.run(house.relay.heard())
+
+
+@pytest.mark.parametrize("entrance", ["coding", "anthropic", "responses"])
+def test_on_a_plan_s_base_url_what_the_plan_does_not_cover_takes_no_cash_unless_the_customer_said_so(
+    subscriber: House, entrance: str
+) -> None:
+    models = ("in", "out", "uncounted")
+    assert [paid_from(subscriber, each, entrance) for each in models] == ["window", "PlanMissing", "PlanMissing"]
+    assert [paid_from(subscriber, each, "api") for each in models] == ["wallet"] * 3
+    revised(subscriber, overflows=True)
+    outside = "PlanMissing" if entrance == "coding" else "wallet"
+    assert [paid_from(subscriber, each, entrance) for each in models] == ["window", outside, outside]
+
+
+def test_a_plan_that_waits_for_its_renewal_takes_no_cash_and_one_that_has_lapsed_is_no_plan(subscriber: House) -> None:
+    subscriber.world.now_ms = round(datetime(2027, 2, 28, 10, tzinfo=UTC).timestamp() * 1000)
+    assert paid_from(subscriber, "in", "anthropic") == "PlanMissing"
+    subscriber.world.now_ms += RENEW_GRACE_S * 1000
+    assert paid_from(subscriber, "in", "anthropic") == "wallet"
+    assert paid_from(subscriber, "in", "coding") == "PlanMissing"
+
+
+def test_a_plan_that_was_not_to_renew_is_no_plan_from_its_end_on(subscriber: House) -> None:
+    revised(subscriber, renews=False)
+    subscriber.world.now_ms = round(datetime(2027, 2, 28, 10, tzinfo=UTC).timestamp() * 1000)
+    assert paid_from(subscriber, "in", "anthropic") == "wallet"
 
 
 def test_a_budget_counts_nothing_of_a_free_model_and_all_of_another(house: House) -> None:

@@ -114,7 +114,9 @@ class NewSubscription(Shape):
 
     plan_id: Name
     renews: bool = True
-    overflows: bool = Field(default=False, description="When the plan is used up, go on with packs and cash")
+    overflows: bool = Field(
+        default=False, description="Go on with packs and cash where the plan ends or does not reach"
+    )
     request_key: Name = Field(description="Your own id of the order: the same one twice is one subscription")
 
 

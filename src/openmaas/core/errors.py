@@ -227,10 +227,10 @@ class ModelNotAllowed(NotAllowed):
 
 
 class PlanMissing(NotAllowed):
-    """This base URL is for subscribers of a plan."""
+    """This base URL is for plans, and no plan covers this request."""
 
     code = "plan_missing"
-    hint = "Subscribe to a plan, or use the base URL that is paid as you go."
+    hint = "Use a model of the plan, set its `overflows`, or use the base URL that is paid as you go."
 
 
 class NotFound(Refused):

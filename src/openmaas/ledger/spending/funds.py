@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import sqlalchemy as sa
 
-from openmaas.core.bounds import FUNDS_CACHED_MAX, QUARTER_MS
+from openmaas.core.bounds import FUNDS_CACHED_MAX, QUARTER_MS, RENEW_GRACE_S
 from openmaas.core.clock import Clock
 from openmaas.core.errors import ModelUnknown, PlanMissing
 from openmaas.core.money import CREDITS
@@ -88,15 +88,17 @@ class Funding(msgspec.Struct, frozen=True):
     def sources(self, use: Use, prices: PriceBook) -> list[Source]:
         """What to ask, in order. Raises ``ModelUnknown`` without a price, ``PlanMissing`` where a plan is needed."""
         found: list[Source] = []
-        for subscription, terms in self._plan(use):
-            price = self._price(use, CREDITS, prices)
+        subscription, terms = self._plan(use) or (None, None)
+        if subscription is not None and terms is not None:
+            price = self._price(use, CREDITS, prices) if _covers(subscription, terms, use) else None
             if price is not None:
                 # Never nothing, though the model is free there: the first lease is what makes the windows.
                 found.append(_source(subscription.bounds(terms, use.opened_ms), price, use, least_nanos=1))
-                if not subscription.overflows:
-                    return found
-        if use.entrance == PLAN_ONLY and not found:
+        plan_only = subscription is not None and not subscription.overflows
+        if not found and (plan_only or use.entrance == PLAN_ONLY):
             raise PlanMissing(f"no plan of this organisation covers {use.model!r} here")
+        if plan_only:
+            return found
         for pack in self.packs:
             if pack.from_ms <= use.opened_ms < pack.until_ms and (pack.models is None or use.model in pack.models):
                 price = self._price(use, pack.account_id.rpartition(":")[2], prices)
@@ -107,14 +109,16 @@ class Funding(msgspec.Struct, frozen=True):
 
     def seats(self, use: Use) -> int | None:
         """How many requests of this model may be in flight by the plan; None when it does not say."""
-        return next((terms.seats for _, terms in self._plan(use)), None) if self.subscriptions else None
+        plan = self._plan(use) if self.subscriptions else None
+        return plan[1].seats if plan is not None and _covers(*plan, use) else None
 
-    def _plan(self, use: Use) -> tuple[tuple[Subscription, PlanTerms], ...]:
-        """The one plan that covers ``use``, when there is one."""
-        for subscription, terms in self.subscriptions:
-            if subscription.started_ms <= use.opened_ms < subscription.until_ms and _covers(terms, use):
-                return ((subscription, terms),)
-        return ()
+    def _plan(self, use: Use) -> tuple[Subscription, PlanTerms] | None:
+        """The plan whose base URL ``use`` came in on: it runs, or it has ended and may still be renewed."""
+        for subscription, terms in reversed(self.subscriptions):
+            until_ms = subscription.until_ms + RENEW_GRACE_S * 1000 * subscription.renews
+            if subscription.started_ms <= use.opened_ms < until_ms and use.entrance in terms.entrances:
+                return subscription, terms
+        return None
 
     def _wallet(self, use: Use, prices: PriceBook) -> Source:
         price = self._price(use, self.currency, prices)
@@ -170,16 +174,19 @@ class Funds:
 
 
 def funding(tx: sa.Connection, organisation_id: str, at_ms: int, currency: str = "") -> Funding:
-    """How an organisation pays, as the tables say: all that had not ended at ``at_ms``. What ended before is never
-    read on the path of a request, however long its history. Who asks for ``sources`` must say the house's currency."""
+    """How an organisation pays, as the tables say: all that had not ended at ``at_ms``, and subscriptions that may yet
+    be renewed. What ended before is never read on the path of a request, however long its history. Who asks for
+    ``sources`` must say the house's currency."""
 
-    def rows(table: sa.Table, *order: sa.Column[Any], until: sa.Column[Any] | None = None) -> Sequence[sa.RowMapping]:
+    def rows(
+        table: sa.Table, *order: sa.Column[Any], until: sa.ColumnElement[int] | None = None
+    ) -> Sequence[sa.RowMapping]:
         query = sa.select(table).where(table.c.organisation_id == organisation_id).order_by(*order)
         query = query if until is None else query.where(until > at_ms)
         return tx.execute(query).mappings().all()
 
     payer = next(iter(rows(payers)), None)
-    had = rows(subscriptions, subscriptions.c.started_ms, until=subscriptions.c.until_ms)
+    had = rows(subscriptions, subscriptions.c.started_ms, until=subscriptions.c.until_ms + RENEW_GRACE_S * 1000)
     ours = plans.c.id.in_({row["plan_id"] for row in had})
     terms = {row.id: decode_terms(row.terms) for row in tx.execute(sa.select(plans.c.id, plans.c.terms).where(ours))}
     return Funding(
@@ -209,8 +216,8 @@ def wallet_bounds(organisation_id: str, currency: str) -> tuple[Bound, ...]:
     return (Bound(wallet_id(organisation_id, currency)),)
 
 
-def _covers(terms: PlanTerms, use: Use) -> bool:
-    return use.entrance in terms.entrances and (terms.models is None or use.model in terms.models)
+def _covers(subscription: Subscription, terms: PlanTerms, use: Use) -> bool:
+    return use.opened_ms < subscription.until_ms and (terms.models is None or use.model in terms.models)
 
 
 @lru_cache(maxsize=4_096)
