@@ -24,17 +24,23 @@ def issuer_of(settings: Settings) -> Issuer:
 
 
 def issue_due(database: Database, clock: Clock, issuer: Issuer) -> bool:
-    """Issue the next month of each organisation that has one; True when there may be more. What is refused for one
-    does not stop the others."""
-    found = database.look(due, clock, INVOICE_CHORE_MAX)
-    issued = 0
-    for organisation_id, period in found:
-        try:
-            name = database.look(organisation_name, organisation_id)
-            made = database.call(issue, clock, organisation_id, period, name=name, issuer=issuer, render=render_html)
-        except Refused as error:
-            log.error("the invoice of %s for %s cannot be issued: %s", organisation_id, period, error.message)
-            continue
-        issued += len(made)
-        log.info("%s: %d invoices of %s issued", organisation_id, len(made), period)
-    return issued > 0
+    """Issue the next month of organisations that have one; True when there may be more. What is refused for one does
+    not stop the others, however many are refused."""
+    after = ""
+    while found := database.look(due, clock, INVOICE_CHORE_MAX, after):
+        issued = [_issue(database, clock, issuer, *each) for each in found]
+        if any(issued):
+            return True
+        after = found[-1][0]
+    return False
+
+
+def _issue(database: Database, clock: Clock, issuer: Issuer, organisation_id: str, period: str) -> bool:
+    try:
+        name = database.look(organisation_name, organisation_id)
+        made = database.call(issue, clock, organisation_id, period, name=name, issuer=issuer, render=render_html)
+    except Refused as error:
+        log.error("the invoice of %s for %s cannot be issued: %s", organisation_id, period, error.message)
+        return False
+    log.info("%s: %d invoices of %s issued", organisation_id, len(made), period)
+    return bool(made)

@@ -18,9 +18,10 @@ _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tok
 BILLED = ("purchase", "correction", "credit_note")
 
 
-def wallets(tx: sa.Connection, organisation_id: str | None = None) -> list[Account]:
-    """The wallets of one organisation, or of all, by id."""
-    query = sa.select(accounts.c.id).where(accounts.c.kind == "wallet").order_by(accounts.c.id)
+def wallets(tx: sa.Connection, organisation_id: str | None = None, *, after: str = "") -> list[Account]:
+    """The wallets of one organisation, or of all after ``after``, by organisation."""
+    ours = (accounts.c.kind == "wallet") & (accounts.c.owner > after)
+    query = sa.select(accounts.c.id).where(ours).order_by(accounts.c.owner, accounts.c.id)
     if organisation_id is not None:
         query = query.where(accounts.c.owner == organisation_id)
     return [find_account(tx, id_) for id_ in tx.execute(query).scalars().all()]
@@ -79,10 +80,17 @@ def balance_at(tx: sa.Connection, wallet: Account, ms: int) -> int:
 
 
 def first_ms(tx: sa.Connection, wallet: Account) -> int | None:
-    """When the wallet first moved."""
-    touches = (transfers.c.debit == wallet.id) | (transfers.c.credit == wallet.id)
-    found: int | None = tx.execute(sa.select(sa.func.min(transfers.c.at_ms)).where(touches)).scalar_one()
-    return found
+    """When the wallet first moved: a request that it owes for can be older than any transfer."""
+    transferred = sa.select(sa.func.min(transfers.c.at_ms)).where(_touches(wallet))
+    asked = (
+        sa.select(receipts.c.opened_ms)
+        .join(charges, charges.c.request_id == receipts.c.request_id)
+        .where(_asked(wallet, 0))
+        .order_by(receipts.c.opened_ms)
+        .limit(1)
+    )
+    found = (tx.execute(query).scalar() for query in (transferred, asked))
+    return min((int(ms) for ms in found if ms is not None), default=None)
 
 
 def _charged() -> sa.Label[int]:

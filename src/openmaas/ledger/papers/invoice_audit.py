@@ -41,6 +41,8 @@ def _sums(one: Invoice, before: Invoice | None) -> list[str]:
         found.append("does not add up")
     if shown != [line.amount_minor for line in one.lines] or rounding.carry_nanos != balance.billed_carry_nanos:
         found.append("is rounded in another way")
-    if last and (last.closing_nanos, last.closing_minor) != (balance.opening_nanos, balance.opening_minor):
-        found.append(f"does not go on where {before.number if before else ''} ended")
+    ended = (last.closing_nanos, last.closing_minor) if last else (0, 0)
+    if ended != (balance.opening_nanos, balance.opening_minor):
+        told = f"go on where {before.number} ended" if before else "open with 0, though it is the first"
+        found.append(f"does not {told}")
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 import msgspec
@@ -46,21 +46,29 @@ def issue(
     """The invoices of a month (``2026-11``), one for each currency that moved; those that are there are returned.
 
     ``name`` is the customer's, when nobody said a legal one. Raises ``FieldInvalid`` for what is no month or has not
-    ended, ``Conflict`` when requests may be missing or an earlier month has no invoice.
+    ended, ``Conflict`` when requests may be missing, an earlier month has no invoice, or only later ones have. A wallet
+    that is further on hinders no other: what is posted too late for this month is on its next invoice.
     """
     payer = find_payer(tx, organisation_id)
-    _check_over(tx, clock, month_bounds(period, payer.zone)[1])
-    found = []
+    until_ms = month_bounds(period, payer.zone)[1]
+    _check_over(tx, clock, until_ms)
+    found, beyond = [], ""
     for wallet in wallets(tx, organisation_id):
         last = _last(tx, wallet)
         ours = (invoices.c.period == period) & (invoices.c.currency == wallet.currency)
         row = tx.execute(sa.select(invoices).where(ours, invoices.c.organisation_id == organisation_id)).first()
-        made = read_invoice(row).invoice if row is not None else _draft(tx, clock, payer, wallet, period, last)
+        made = read_invoice(row).invoice if row is not None else None
+        if row is None and last is not None and last.until_ms >= until_ms:
+            beyond = last.period
+        elif row is None:
+            made = _draft(tx, clock, payer, wallet, period, last)
         if made is not None and row is None:
             made = _keep(tx, issuer, msgspec.structs.replace(made, customer=_customer(payer, name)), render)
             told = {"invoice_id": made.id, "number": made.number, "period": period, "currency": made.currency}
             announce(tx, clock, organisation_id, "invoice.issued", told)
         found += [made] if made is not None else []
+    if beyond and not found:
+        raise Conflict(f"the invoice of {beyond} is issued: {period} lies before it", field="period")
     return found
 
 
@@ -86,26 +94,27 @@ def find_invoice(tx: sa.Connection, invoice_id: str, organisation_id: str | None
     return read_invoice(row)
 
 
-def due(tx: sa.Connection, clock: Clock, limit: int) -> list[tuple[str, str]]:
-    """Organisations and the next month of each that can be issued and was not, ``limit`` at most."""
-    found: dict[str, str] = {}
-    for wallet in wallets(tx):
-        period = _next_month(tx, clock, wallet)
-        if period is not None:
-            found[wallet.owner] = min(period, found.get(wallet.owner, period))
+def due(tx: sa.Connection, clock: Clock, limit: int, after: str = "") -> list[tuple[str, str]]:
+    """Organisations by id, after ``after``, and the next month of each that can be issued and was not; ``limit`` at
+    most."""
+    found: list[tuple[str, str]] = []
+    for owner, ours in groupby(wallets(tx, after=after), key=lambda wallet: wallet.owner):
+        periods = [period for wallet in ours if (period := _next_month(tx, clock, wallet)) is not None]
+        found += [(owner, min(periods))] if periods else []
         if len(found) == limit:
             break
-    return list(found.items())
+    return found
 
 
 def _next_month(tx: sa.Connection, clock: Clock, wallet: Account) -> str | None:
+    """The month of the first movement that no invoice tells of."""
     zone, last, first = find_payer(tx, wallet.owner).zone, _last(tx, wallet), first_ms(tx, wallet)
     if first is None:
         return None
-    period = month_of(first, zone) if last is None else month_after(last.period)
-    while _over(clock, (bounds := month_bounds(period, zone))[1]):
-        if _moved(tx, wallet, *bounds):
-            return None if _unposted(tx, bounds[1]) else period
+    period, from_ms = (month_of(first, zone), first) if last is None else (month_after(last.period), last.until_ms)
+    while _over(clock, (until_ms := month_bounds(period, zone)[1])):
+        if _moved(tx, wallet, from_ms, until_ms):
+            return None if _unposted(tx, until_ms) else period
         period = month_after(period)
     return None
 
@@ -115,16 +124,13 @@ def _draft(
 ) -> Invoice | None:
     """The invoice without a number; None when nothing moved."""
     from_ms, until_ms = month_bounds(period, payer.zone)
-    if last is not None:
-        if last.until_ms >= until_ms:
-            raise Conflict(f"the invoice of {last.period} is issued: {period} lies before it", field="period")
-        if month_after(last.period) == period:
-            from_ms = last.until_ms  # nothing is lost and nothing counted twice when the zone was changed
-        elif _moved(tx, wallet, last.until_ms, from_ms):
-            raise Conflict(f"issue {month_after(last.period)} first", field="period")
+    if last is not None and month_after(last.period) == period:
+        from_ms = last.until_ms  # nothing is lost and nothing counted twice when the zone was changed
+    elif (first := _next_month(tx, clock, wallet)) is not None and first < period:
+        raise Conflict(f"issue {first} first", field="period")
     others, paid = moved(tx, wallet, from_ms, until_ms)
     lines = [*used(tx, wallet, from_ms, until_ms), *others]
-    opening = last.balance.closing_nanos if last else balance_at(tx, wallet, from_ms)
+    opening = last.balance.closing_nanos if last else 0
     closing = balance_at(tx, wallet, until_ms)
     late = opening + paid - sum(line.amount_nanos for line in lines) - closing
     if late:
