@@ -53,9 +53,9 @@ class Year:
         self.top_up("org", 1_000)
         self.database.call(open_journal, "rly_1", "home", self.now_ms)
 
-    def plan(self, name: str, price: int, allowed: int) -> Plan:
+    def plan(self, name: str, price: int, allowed: int, currency: str = "CNY") -> Plan:
         windows = (Window("5h", "rolling", allowed * NANO, 5 * 3600), Window("month", "month", 9 * allowed * NANO))
-        return self.database.call(add_plan, self.clock, name, PlanTerms(windows, price * NANO))
+        return self.database.call(add_plan, self.clock, name, PlanTerms(windows, price * NANO, currency))
 
     def top_up(self, organisation_id: str, amount: int, key: str = "1") -> None:
         fields = {"currency": "CNY", "amount_nanos": amount * NANO, "request_key": key, "memo": ""}
@@ -249,6 +249,16 @@ def test_a_dearer_plan_after_the_renewal_costs_the_difference_of_the_next_month_
     year.database.call(change_plan, year.clock, began, year.pro.id)
     left = round(60 * NANO / (28 * 48))  # half an hour of the month that runs
     assert year.posted() == (1_000 - 20 - 20 - 60) * NANO - left
+
+
+def test_a_plan_of_another_currency_is_neither_dearer_nor_cheaper(year: Year) -> None:
+    began = year.subscribe(year.pro)
+    for price in (1, 81):  # of CNY 80
+        abroad = year.plan(f"abroad {price}", price, 100, "USD")
+        with pytest.raises(Conflict, match="begin a new subscription") as refused:
+            year.database.call(change_plan, year.clock, began, abroad.id)
+        assert refused.value.field == "plan_id"
+    assert year.database.look(find_subscription, began).next_plan_id is None
 
 
 def test_the_plan_of_a_subscription_that_has_ended_cannot_be_changed(year: Year) -> None:

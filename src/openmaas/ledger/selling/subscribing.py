@@ -98,13 +98,16 @@ def subscribe(
 def change_plan(tx: sa.Connection, clock: Clock, subscription_id: str, plan_id: str) -> Subscription:
     """Change to another plan: at once when it is dearer, with the next month when it is not.
 
-    Raises ``ThingUnknown``, ``Conflict`` when the subscription has ended or shall not go on with the cheaper one, and
-    ``InsufficientFunds``.
+    Raises ``ThingUnknown``, ``InsufficientFunds``, and ``Conflict`` when the subscription has ended, shall not go on with
+    the cheaper one, or the other plan is paid in another currency.
     """
     had, now_ms = find_subscription(tx, subscription_id), clock.wall_ms()
     if had.until_ms <= now_ms:
         raise Conflict("this subscription has ended; begin a new one", field="id")
     old, new = find_plan(tx, had.plan_id), find_plan(tx, plan_id)
+    if new.terms.currency != old.terms.currency:
+        said = f"{new.name!r} is paid in {new.terms.currency}, this subscription in {old.terms.currency}"
+        raise Conflict(f"{said}; let it end and begin a new subscription", field="plan_id")
     more = new.terms.price_nanos - old.terms.price_nanos
     if more <= 0:
         if not had.renews and plan_id != had.plan_id:
