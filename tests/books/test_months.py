@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -408,3 +409,43 @@ def test_months_from_any_day_follow_each_other(began: int, days: int) -> None:
     assert began <= begin <= now < end
     assert month_around(began, end)[0] == end
     assert timedelta(days=27) < timedelta(milliseconds=end - begin) < timedelta(days=32)
+
+
+def test_a_key_that_stands_for_a_pack_is_refused_for_another(year: Year) -> None:
+    pack = {"name": "p", "currency": "tokens", "amount_nanos": NANO, "models": ("m",), "from_ms": None}
+    pack |= {"until_ms": year.now_ms + DAY_MS, "price_nanos": NANO, "price_currency": "CNY"}
+
+    def sell(**other: Any) -> Any:
+        return year.database.call(add_pack, year.clock, "org", request_key="1", **pack | other)
+
+    made = sell()
+    year.now_ms += 2 * DAY_MS
+    assert sell() == sell(from_ms=made.from_ms) == made  # also when it has ended
+    for name, other in {
+        "name": "q",
+        "amount_nanos": 2 * NANO,
+        "currency": "CNY",
+        "models": None,
+        "from_ms": made.from_ms + 1,
+        "until_ms": year.now_ms + 1,
+        "price_nanos": 0,
+        "price_currency": "USD",
+    }.items():
+        with pytest.raises(Conflict, match="another pack") as refused:
+            sell(**{name: other})
+        assert refused.value.field == "request_key", name
+    assert year.posted() == 999 * NANO
+
+
+def test_a_key_that_stands_for_a_subscription_is_refused_for_another_plan(year: Year) -> None:
+    free = [year.plan(f"free {number}", 0, 100) for number in range(2)]
+    for began, other in ((year.lite, year.pro), (year.pro, year.lite), (year.lite, free[0]), (free[0], year.lite)):
+        organisation = f"{began.name} {other.name}"
+        year.top_up(organisation, 1_000)
+        first = year.subscribe(began, organisation)
+        with pytest.raises(Conflict, match="another plan") as refused:
+            year.subscribe(other, organisation)
+        assert refused.value.field == "request_key"
+        year.now_ms += 1
+        year.database.call(change_plan, year.clock, first, year.pro.id)
+        assert year.subscribe(began, organisation) == first  # the order is the same, whatever became of it

@@ -62,7 +62,7 @@ def routes(rooms: Rooms) -> APIRouter:
             currency=body.currency,
             amount_nanos=parse_amount(body.amount),
             models=None if body.models is None else tuple(body.models),
-            from_ms=rooms.clock.wall_ms() if body.from_time is None else parse_time(body.from_time, "from_time"),
+            from_ms=None if body.from_time is None else parse_time(body.from_time, "from_time"),
             until_ms=parse_time(body.until_time, "until_time"),
             price_nanos=parse_amount(body.price, field="price"),
             price_currency=price_currency,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from openmaas.core.bounds import PAGE_SIZE_MAX
 from openmaas.core.clock import Clock, iso_utc
-from openmaas.core.errors import FieldInvalid
+from openmaas.core.errors import Conflict, FieldInvalid
 from openmaas.core.money import TOKENS, show_amount
 from openmaas.ledger.book import find_transfer, own_id, transfer, wallet_id
 from openmaas.ledger.law import accounts, packs
@@ -29,22 +29,31 @@ def add_pack(
     currency: str,
     amount_nanos: int,
     models: tuple[str, ...] | None,
-    from_ms: int,
+    from_ms: int | None,
     until_ms: int,
     price_nanos: int = 0,
     price_currency: str = "",
 ) -> Pack:
     """Give an organisation a pack; with ``price_nanos``, sell it from the wallet. The same key twice is one pack.
+    ``from_ms`` is now when it is None.
 
-    Raises ``FieldInvalid`` and ``InsufficientFunds``.
+    Raises ``FieldInvalid``, ``InsufficientFunds``, and ``Conflict`` when the key stands for another pack.
     """
-    if not from_ms < until_ms:
-        raise FieldInvalid("until_time must be after from_time", field="until_time")
     key = f"pack:{organisation_id}:{request_key}"
-    first = find_transfer(tx, key)
+    first, bought = find_transfer(tx, key), find_transfer(tx, f"buy:{key}")
     if first is not None:
         row = tx.execute(sa.select(packs).where(packs.c.account_id == first.credit)).mappings().one()
-        return _pack(row)
+        had = _pack(row)
+        began_ms = had.from_ms if from_ms is None else from_ms
+        paid = (wallet_id(organisation_id, price_currency), price_nanos) if price_nanos else None
+        wanted = Pack(had.account_id, name, models, began_ms, until_ms), currency, amount_nanos, paid
+        had_paid = (bought.debit, bought.amount_nanos) if bought else None
+        if wanted != (had, first.credit.rpartition(":")[2], first.amount_nanos, had_paid):
+            raise Conflict(f"the key {request_key!r} stands for another pack", field="request_key")
+        return had
+    from_ms = clock.wall_ms() if from_ms is None else from_ms
+    if not from_ms < until_ms:
+        raise FieldInvalid("until_time must be after from_time", field="until_time")
     account_id = f"pack:{organisation_id}:{clock.new_id('pck').lower()}:{currency}"
     if price_nanos:
         transfer(

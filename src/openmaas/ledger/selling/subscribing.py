@@ -17,7 +17,7 @@ from openmaas.core.bounds import RENEW_AHEAD_S, RENEW_GRACE_S
 from openmaas.core.clock import Clock, iso_utc
 from openmaas.core.errors import AlreadyThere, Conflict, FieldInvalid, InsufficientFunds, Refused, ThingUnknown
 from openmaas.core.money import CREDITS, share_nanos
-from openmaas.ledger.book import open_account, own_id, transfer, wallet_id
+from openmaas.ledger.book import find_transfer, open_account, own_id, transfer, wallet_id
 from openmaas.ledger.law import accounts, plans, returns, subscriptions
 from openmaas.ledger.spending.leasing import filled, recall
 from openmaas.ledger.spending.plans import PlanTerms, Subscription, decode_terms, month_around
@@ -74,15 +74,19 @@ def subscribe(
     renews: bool = True,
     overflows: bool = False,
 ) -> Subscription:
-    """Begin a subscription and pay its first month. The same key twice is one.
+    """Begin a subscription and pay its first month. The same key twice is one, though its plan was changed meanwhile.
 
-    Raises ``ThingUnknown``, ``AlreadyThere`` and ``InsufficientFunds``.
+    Raises ``ThingUnknown``, ``AlreadyThere``, ``InsufficientFunds``, and ``Conflict`` when the key stands for a
+    subscription that began with another plan.
     """
     plan, now_ms = find_plan(tx, plan_id), clock.wall_ms()
     found = f"{organisation_id}:{request_key}"
     row = tx.execute(sa.select(subscriptions).where(subscriptions.c.request_key == found)).mappings().first()
     if row is not None:
-        return _subscription(row)
+        had = _subscription(row)
+        if had.plan_id != plan_id and not _began_with(tx, had, plan):
+            raise Conflict(f"the key {request_key!r} stands for a subscription to another plan", field="request_key")
+        return had
     running = (subscriptions.c.organisation_id == organisation_id) & (subscriptions.c.until_ms > now_ms)
     if tx.execute(sa.select(subscriptions.c.id).where(running)).first() is not None:
         raise AlreadyThere("this organisation has a subscription; change its plan", field="plan_id")
@@ -256,6 +260,14 @@ def _insert(tx: sa.Connection, made: Subscription, request_key: str) -> Subscrip
     tx.execute(subscriptions.insert().values(**msgspec.structs.asdict(made), request_key=request_key))
     note(tx, "funds", made.organisation_id)
     return made
+
+
+def _began_with(tx: sa.Connection, who: Subscription, plan: Plan) -> bool:
+    """Whether the first month was that of ``plan``, as its payment says: nothing else stays as it began."""
+    first = find_transfer(tx, f"plan:{who.id}:{who.started_ms}")
+    wallet = wallet_id(who.organisation_id, plan.terms.currency)
+    wanted = (wallet, plan.terms.price_nanos, plan.name) if plan.terms.price_nanos else None
+    return wanted == ((first.debit, first.amount_nanos, first.memo) if first else None)
 
 
 def _pay(tx: sa.Connection, clock: Clock, who: Subscription, plan: Plan, nanos: int, key: str) -> None:
