@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from openmaas.core.clock import Clock
-from openmaas.core.errors import InsufficientFunds, StoreFailed
+from openmaas.core.errors import BudgetExceeded, CycleExhausted, InsufficientFunds, OverPlan, StoreFailed
 from openmaas.ledger.book import find_account, top_up, wallet_id
 from openmaas.ledger.law import leases
 from openmaas.ledger.posting.batch import post, retire
@@ -161,6 +161,30 @@ def test_a_hold_over_two_accounts_takes_from_both_or_from_none(two: Two) -> None
                 await purse.hold(of(WALLET, BUDGET, nanos=1))
             with await purse.hold(of(WALLET, nanos=TOP_UP - 10_000)):  # what the budget refused is free in the wallet
                 pass
+
+    two.play(story)
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "never"),
+    [("window:org:s/week/0:credits", CycleExhausted, OverPlan), (BUDGET, BudgetExceeded, BudgetExceeded)],
+)
+def test_what_never_fits_a_window_is_told_no_time_at_which_it_would(
+    two: Two, what: str, kind: type[InsufficientFunds], never: type[InsufficientFunds]
+) -> None:
+    bound = Bound(what, Fill(10_000), CLOCK.wall_ms() + 60_000)
+
+    async def refused(purse: Purse, nanos: int) -> InsufficientFunds:
+        with pytest.raises(InsufficientFunds) as found:
+            await purse.hold([Source((bound,), bound.account_id.rpartition(":")[2], 1, nanos)])
+        return found.value
+
+    async def story(purse: Purse, _: Purse) -> None:
+        with await purse.hold([Source((bound,), "credits", 1, 1)]):
+            later, at_no_time = await refused(purse, 10_000), await refused(purse, 10_001)
+        assert (type(later), type(at_no_time)) == (kind, never)
+        assert later.retry_after_s is not None
+        assert at_no_time.retry_after_s is None
 
     two.play(story)
 

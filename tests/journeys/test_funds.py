@@ -159,6 +159,23 @@ def test_anthropic_s_base_url_uses_a_plan_that_covers_the_model_and_is_paid_as_y
     assert (refused[0], refused[2]["error"]["type"], refused[1]["x-should-retry"]) == (429, "rate_limit_error", "false")
 
 
+def test_a_request_above_the_whole_window_is_told_to_ask_for_less_and_no_time(house: Installation) -> None:
+    customer = Customer(house, "50")
+    made = plan(house, "small", "4", "100", "1", entrances=["coding", "responses"])
+    customer.manage("/subscriptions", {"plan_id": made, "request_key": "1"})
+    customer.heard()
+    status, headers, told = customer.ask(CODING)
+    assert (status, told["error"]["code"]) == (429, "1308")
+    assert "max_tokens" in told["error"]["message"]
+    assert "4" in told["error"]["message"]
+    assert "重置" not in told["error"]["message"]
+    assert "retry-after" not in headers
+    assert headers["x-should-retry"] == "false"
+    body = {"model": "echo", "input": "one two three", "max_output_tokens": 16}
+    status, _, answer = house.ask("POST", "/api/v1/responses", body, key=customer.key)
+    assert (status, json.loads(answer)["error"]["code"]) == (429, "request_over_plan")
+
+
 def test_a_plan_overflows_into_cash_only_when_the_customer_said_so(house: Installation) -> None:
     customer = Customer(house, "50")
     made = customer.manage("/subscriptions", {"plan_id": plan(house, "tiny", "4", "100", "1"), "request_key": "1"})

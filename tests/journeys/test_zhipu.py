@@ -99,7 +99,7 @@ def test_trap_3_codes_are_texts_an_empty_wallet_is_429_and_the_language_is_the_c
 def test_a_window_that_is_too_small_names_no_time_at_which_it_would_be_larger(house: Installation) -> None:
     _, key = house.subscriber("0.001")
     body = {"model": "echo", "messages": HI}
-    for language, said, timed in (("zh", "使用上限。", "重置"), ("en", "limit reached for this window. the", "reset")):
+    for language, said, timed in (("zh", "使用上限。", "重置"), ("en", "limit reached for this window. The", "reset")):
         wanted = {"accept-language": language}
         status, _, told = post(house, f"{CODING}/chat/completions", body, key=key, headers=wanted)
         assert (status, told["error"]["code"]) == (429, "1308")

@@ -13,7 +13,7 @@ public message, ``code`` its stable name, ``hint`` the next step. Dialects turn 
     │   ├── NotFound                 ModelUnknown · ThingUnknown · PathUnknown · MethodUnknown
     │   ├── Conflict                 AlreadyThere · IdempotencyKeyReused · IdempotencyOutcome
     │   │                            LeaseLost
-    │   ├── InsufficientFunds        PlanExhausted · CycleExhausted · BudgetExceeded
+    │   ├── InsufficientFunds        PlanExhausted · CycleExhausted · OverPlan · BudgetExceeded
     │   ├── LimitReached             OverLimit
     │   ├── ClientLeft
     │   ├── ExtraMissing
@@ -315,6 +315,13 @@ class CycleExhausted(PlanExhausted):
     """The plan's week or month does not cover the most this request can cost."""
 
     hint = "Wait until it begins anew, or ask for fewer tokens with max_tokens."
+
+
+class OverPlan(PlanExhausted):
+    """The request alone can cost more than the plan's window allows."""
+
+    code = "request_over_plan"
+    hint = "Ask for fewer tokens with max_tokens, or shorten the prompt."
 
 
 class BudgetExceeded(InsufficientFunds):

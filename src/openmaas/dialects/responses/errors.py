@@ -23,6 +23,7 @@ TABLE: dict[type[OpenmaasError], str] = {
     e.NotFound: "invalid_prompt",
     e.Conflict: "invalid_prompt",
     e.InsufficientFunds: "insufficient_quota",
+    e.OverPlan: "invalid_prompt",  # it alone is more than the plan allows: waiting does not help
     e.LimitReached: "rate_limit_exceeded",
     e.OverLimit: "invalid_prompt",  # it alone is more than is allowed: waiting does not help
     e.ClientLeft: "invalid_prompt",

@@ -83,6 +83,10 @@ TABLE: dict[type[OpenmaasError], Row] = {
         *(429, "1310", "已达到每周/每月使用上限[,您的限额将在 {when} 重置]。"),
         "Weekly/Monthly Limit Exhausted.[ Your limit will reset at {when}.]",
     ),
+    e.OverPlan: Row(
+        *(429, "1308", "已达到当前时段的使用上限。本次请求可能超出整个窗口,请减小 max_tokens 或缩短输入。"),
+        "Usage limit reached for this window. The request alone can cost more than all of it: lower max_tokens.",
+    ),
     e.BudgetExceeded: Row(429, "1113", "已超出预算。", "The budget is exhausted."),
     e.LimitReached: Row(429, "1302", "您的账户已达到速率限制,请您控制请求频率。", "Rate limit reached for requests."),
     e.ClientLeft: Row(400, "1210", *_WRONG),

@@ -22,7 +22,7 @@ from openmaas.core.bounds import (
     RECALL_WAIT_S,
 )
 from openmaas.core.clock import Clock
-from openmaas.core.errors import BudgetExceeded, CycleExhausted, InsufficientFunds, PlanExhausted, StoreFailed
+from openmaas.core.errors import BudgetExceeded, CycleExhausted, InsufficientFunds, OverPlan, PlanExhausted, StoreFailed
 from openmaas.core.money import show_amount
 from openmaas.ledger.book import Account
 from openmaas.ledger.legs import rest_worst
@@ -115,7 +115,7 @@ class Purse:
                 if account.free_nanos >= need - poorest.free_nanos:
                     continue  # another hold took what was leased meanwhile: there is more
                 if not elsewhere or self._clock.mono_s() >= deadline_s:
-                    raise await self._refusal(source.bounds[slices.index(poorest)], account, need, poorest.free_nanos)
+                    raise await self._refusal(source, slices.index(poorest), account, need, poorest.free_nanos)
                 await asyncio.sleep(RECALL_POLL_S)
         finally:
             for slice_ in slices:
@@ -167,7 +167,15 @@ class Purse:
         slice_.free_nanos += granted  # in a line of its own: `x += await …` would add to what x was before
         slice_.doubt = None
 
-    async def _refusal(self, bound: Bound, account: Account, need: int, own_nanos: int) -> InsufficientFunds:
+    async def _refusal(
+        self, source: Source, poorest: int, account: Account, need: int, own_nanos: int
+    ) -> InsufficientFunds:
+        bound, fills = (
+            source.bounds[poorest],
+            [each.fill.amount_nanos for each in source.bounds if each.fill is not None],
+        )
+        if bound.fill is not None and need > min(fills):
+            return over(account, need, min(fills))
         again_ms = bound.ends_ms
         if account.returns_after_ms is not None:
             missing = need - own_nanos - account.free_nanos
@@ -186,6 +194,13 @@ class Purse:
 def _all_of(slice_: Slice) -> Book:
     nanos, slice_.free_nanos = slice_.free_nanos, 0
     return partial(give_back, account_id=slice_.account_id, nanos=nanos)
+
+
+def over(account: Account, need_nanos: int, limit_nanos: int) -> InsufficientFunds:
+    """What a request is told that no window or budget of this size ever covers: no time at which it would."""
+    need, limit = (show_amount(nanos, account.currency) for nanos in (need_nanos, limit_nanos))
+    kind = OverPlan if account.kind == "window" else BudgetExceeded
+    return kind(f"the request can cost {need}, {limit} is all that it ever has")
 
 
 def refusal(account: Account, need_nanos: int, free_nanos: int, wait_s: float | None) -> InsufficientFunds:
