@@ -23,6 +23,7 @@ from openmaas.core.money import (
 from openmaas.core.terms import Band, Hours, Terms, flat
 from openmaas.core.usage import Usage
 from openmaas.ledger.legs import rest_worst, split
+from openmaas.ledger.selling.explaining import percent
 
 
 def test_a_line_is_rounded_half_up_once() -> None:
@@ -173,3 +174,21 @@ def test_what_was_held_for_the_worst_covers_every_smaller_use(legs: list[tuple[i
     paid, excess = split(costs, holds)
     assert all(0 <= amount <= hold for amount, hold in zip(paid, holds, strict=True))
     assert excess == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (0, "0 %"),
+        (1, "< 0.1 %"),
+        (499_999, "< 0.1 %"),
+        (500_000, "0.1 %"),
+        (31_400_000, "3.1 %"),
+        (99_000_000, "9.9 %"),
+        (990_000_000, "99 %"),
+        (1_000_000_000, "100 %"),
+        (12_345_000_000, "1234.5 %"),
+    ],
+)
+def test_a_share_of_a_window_is_read_as_people_write_it(part: int, said: str) -> None:
+    assert percent(part, 1_000_000_000) == said

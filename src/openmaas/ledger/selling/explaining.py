@@ -45,14 +45,21 @@ def _window(tx: sa.Connection, receipt: Mapping[str, Any], line: Mapping[str, An
     found = begun(tx, line["account_id"])
     assert found is not None, "what was charged is there"
     (account, limit), name = found, line["account_id"].split("/")[1].partition(":")[0]
-    share = 100 * line["amount_nanos"] / max(limit, 1)
-    said = f"{share:.2g} % of the {name} window"
+    said = f"{percent(line['amount_nanos'], limit)} of the {name} window"
     again_ms, zone = _again_ms(tx, receipt, account)
     if again_ms is None or not line["amount_nanos"]:
         return said
     again, opened = (datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone) for ms in (again_ms, receipt["opened_ms"]))
     shown = f"{again:%H:%M}" if again.date() == opened.date() else f"{again:%Y-%m-%d %H:%M}"
     return f"{said}, free again at {shown} ({zone.key})"
+
+
+def percent(part: int, whole: int) -> str:
+    """With one decimal, which is left out when it is 0; less than that is said so."""
+    tenths = (2_000 * part + whole) // (2 * whole) if whole else 0
+    if part and not tenths:
+        return "< 0.1 %"
+    return f"{tenths // 10}.{tenths % 10} %".replace(".0 %", " %")
 
 
 def _again_ms(tx: sa.Connection, receipt: Mapping[str, Any], account: Account) -> tuple[int | None, ZoneInfo]:
