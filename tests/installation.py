@@ -177,10 +177,12 @@ class Installation:
         return status, json.loads(answer)
 
     def organisation(self, credit: str, **key: Any) -> tuple[str, str]:
-        """A new customer with money: its id, and a key of its own."""
+        """A new customer with money: its id, and a key of its own. Models that the key names are offered."""
         name = f"customer {random.SystemRandom().random()}"
         _, made = self.admin("POST", "/organisations", {"name": name})
         _, project = self.admin("POST", "/projects", {"organisation_id": made["id"], "name": "p"})
+        for model in key.get("models", ()):
+            self.admin("POST", "/models", {"name": model, "context_tokens": 1})  # 409 when it is there
         status, created = self.admin("POST", "/keys", {"project_id": project["id"], **key})
         assert status == 201, created
         self.admin("POST", f"/organisations/{made['id']}/topups", {"amount": credit, "request_key": name})

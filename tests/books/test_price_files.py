@@ -80,3 +80,12 @@ def test_a_mistake_names_entry_and_field_and_nothing_is_booked(database: Databas
     with pytest.raises(FieldInvalid, match=MISTAKES[text]):
         book(database, path)
     assert database.look(list_prices) == []
+
+
+def test_a_contract_names_an_organisation_that_there_is(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "contract.toml"
+    path.write_text(LIST.format(1) + 'organisation_id = "nobody"\n')
+    for dry_run in (True, False):
+        with pytest.raises(FieldInvalid, match=r"price 1 .* there is no organisation nobody") as refused:
+            book(database, path, dry_run=dry_run)
+        assert refused.value.field == "organisation_id"

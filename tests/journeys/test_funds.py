@@ -26,6 +26,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     made = Installation(tmp_path_factory.mktemp("funds") / "data")
     made.start()
     made.ready()
+    made.settle_in("/openapi.json")
+    assert made.admin("POST", "/models", {"name": "other", "context_tokens": 8})[0] == 201
     for price in (PRICE, {"model": "echo", "currency": "credits", "input": "100000", "output": "200000"}):
         assert made.admin("POST", "/prices", price)[0] == 201
     yield made
@@ -72,7 +74,7 @@ def test_packs_pay_first_the_one_that_ends_first_and_the_wallet_pays_the_rest(ho
     for name, tokens, days in (("later", "1000", 2), ("sooner", "25", 1), ("other model", "1000", 0.5)):
         pack = {"name": name, "amount": tokens, "until_time": in_days(days), "request_key": name}
         if name == "other model":
-            pack["models"] = ["nosuch"]
+            pack["models"] = ["other"]
         assert customer.manage("/packs", pack) == customer.manage("/packs", pack)
     customer.heard()
     first = customer.receipt()
@@ -254,6 +256,12 @@ def test_a_credit_line_is_spent_and_never_passed(house: Installation) -> None:
         ("/packs", {"name": "p", "amount": "0", "until_time": in_days(1), "request_key": "k"}, "amount"),
         ("/packs", {"name": "p", "amount": "1", "until_time": in_days(-1), "request_key": "k"}, "until_time"),
         ("/packs", {"name": "p", "amount": "1", "until_time": "soon", "request_key": "k"}, "until_time"),
+        (
+            "/packs",
+            {"name": "p", "amount": "1", "until_time": in_days(1), "request_key": "k", "models": ["no"]},
+            "models",
+        ),
+        ("/budgets", {"scope": "organisation", "subject_id": "nosuch", "amount": "1"}, "subject_id"),
         ("/budgets", {"scope": "key", "subject_id": "nosuch", "amount": "1"}, "subject_id"),
         ("/budgets", {"scope": "organisation", "amount": "-1"}, "amount"),
         ("/budgets", {"scope": "organisation", "amount": "1", "period": "year"}, "period"),

@@ -13,6 +13,7 @@ from raw import Raw
 
 REMOTE = {"model": "echo", "kind": "openai_http"}
 PRICE = {"model": "echo", "output": "1"}
+WINDOW = {"name": "5h", "kind": "rolling", "credits": "1", "hours": 5}
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("/organisations", {"name": "   "}, "name"),
     ("/organisations", {"name": "a\u0000"}, "name"),
@@ -97,6 +98,30 @@ def test_a_key_that_could_never_be_used_is_not_made(echo: Installation) -> None:
     for fields, field in (({"scopes": []}, "scopes"), ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at")):
         status, told = echo.admin("POST", "/keys", {"project_id": project, **fields})
         assert (status, told["error"]["param"]) == (400, field)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/keys", {"models": ["echo", "nosuch"]}, "models"),
+        ("/plans", {"name": "p", "windows": [WINDOW], "models": ["nosuch"]}, "models"),
+        ("/prices", {**PRICE, "input": "1", "organisation_id": "nosuch"}, "organisation_id"),
+        ("/prices", {**PRICE, "input": "1", "model": "nosuch"}, "model"),
+    ],
+)
+def test_what_names_nothing_that_there_is_is_refused_by_name(
+    echo: Installation, path: str, body: dict[str, Any], field: str
+) -> None:
+    project = echo.admin("GET", "/projects?limit=1")[1]["data"][0]["id"]
+    status, told = echo.admin("POST", path, {**body, **({"project_id": project} if path == "/keys" else {})})
+    assert (status, told["error"]["param"]) == (404, field), told
+
+
+def test_a_budget_may_name_its_own_organisation(echo: Installation) -> None:
+    owner, _ = echo.organisation("1")
+    budget = {"scope": "organisation", "subject_id": owner, "amount": "1"}
+    status, made = echo.admin("POST", f"/organisations/{owner}/budgets", budget)
+    assert (status, made.get("subject_id")) == (201, owner)
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b"[" * 100_000])

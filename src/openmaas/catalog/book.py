@@ -146,6 +146,15 @@ def find_model(tx: sa.Connection, name: str) -> Model:
     return Model(**row)
 
 
+def need_models(tx: sa.Connection, names: list[str] | None) -> None:
+    """Raises ``ModelUnknown`` unless there are all of them: a name that nobody offers would be sold for nothing, or
+    keep a key from everything."""
+    wanted = set(names or ())
+    known = set(tx.execute(sa.select(models.c.name).where(models.c.name.in_(wanted))).scalars())
+    if wanted - known:
+        raise ModelUnknown(f"there is no model {min(wanted - known)!r}", field="models")
+
+
 def list_models(tx: sa.Connection, *, after: str = "", limit: int | None = None) -> list[Model]:
     """Models by name, after ``after``; all of them without ``limit``."""
     query = sa.select(models).where(models.c.name > after).order_by(models.c.name).limit(limit)

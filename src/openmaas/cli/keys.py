@@ -6,6 +6,7 @@ from operator import itemgetter
 
 import click
 
+from openmaas.catalog.book import need_models
 from openmaas.cli.rooms import OPERATOR, one_organisation, one_project, opened
 from openmaas.cli.say import AS_JSON, DATA, LIMIT, plainly, show, table
 from openmaas.control.show import parse_time
@@ -52,6 +53,7 @@ def create(
     told = {"name": name, "scopes": scopes, "models": models, "expires_at": expires}
     with opened(data) as (database, layout):
         project_id = database.look(one_project, organisation, project)
+        database.look(need_models, list(models))
         told["project_id"] = project_id
         key_id, key = database.call(
             audited(OPERATOR, "key.create", itemgetter(0), book.add_key, told),

@@ -27,7 +27,7 @@ def routes(rooms: Rooms) -> APIRouter:
 
     @router.post("/organisations/{organisation_id}/budgets", status_code=201)
     async def add_budget(organisation_id: str, body: NewBudget, who: Acting) -> dict[str, Any]:
-        subject_id = organisation_id if body.scope == "organisation" else body.subject_id
+        subject_id = body.subject_id or (organisation_id if body.scope == "organisation" else "")
         await database.read(need_subject, organisation_id, body.scope, subject_id)
         made = await database.run(
             audited(

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from openmaas.catalog.book import need_models
 from openmaas.control.acting import Acting, by_id
 from openmaas.control.rooms import Rooms
 from openmaas.control.shapes import PageSize
@@ -50,6 +51,7 @@ def routes(rooms: Rooms) -> APIRouter:
     @router.post("/organisations/{organisation_id}/packs", status_code=201)
     async def add_pack(organisation_id: str, body: NewPack, who: Acting) -> dict[str, Any]:
         await database.read(need_organisation, organisation_id)
+        await database.read(need_models, body.models)
         price_currency = body.price_currency or rooms.currency
         made = await draw(
             database,

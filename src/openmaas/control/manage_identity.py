@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from openmaas.catalog.book import need_models
 from openmaas.control.acting import Acting
 from openmaas.control.rooms import Rooms
 from openmaas.control.shapes import NewKey, NewOrganisation, NewProject, PageSize
@@ -50,6 +51,7 @@ def routes(rooms: Rooms) -> APIRouter:
         expires_ms = None if body.expires_at is None else parse_time(body.expires_at, "expires_at")
         if expires_ms is not None and expires_ms <= rooms.clock.wall_ms():
             raise FieldInvalid("expires_at must lie in the future", field="expires_at")
+        await database.read(need_models, body.models)
         key_id, text = await database.run(
             audited(who, "key.create", itemgetter(0), book.add_key, body.told()),
             rooms.clock,

@@ -28,6 +28,8 @@ def routes(rooms: Rooms) -> APIRouter:
     @router.post("/prices", status_code=201)
     async def set_price(body: NewPrice, who: Acting) -> dict[str, Any]:
         await database.read(find_model, body.model)
+        if body.organisation_id:
+            await database.read(need_organisation, body.organisation_id)
         from_ms = rooms.clock.wall_ms() if body.from_time is None else parse_time(body.from_time, "from_time")
         made = await database.run(
             audited(who, "price.set", lambda made: str(made.version), prices.set_price, body.told()),

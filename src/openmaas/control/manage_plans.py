@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from openmaas.catalog.book import need_models
 from openmaas.control.acting import Acting, by_id
 from openmaas.control.rooms import Rooms
 from openmaas.control.shapes import PageSize
@@ -29,6 +30,7 @@ def routes(rooms: Rooms) -> APIRouter:
 
     @router.post("/plans", status_code=201)
     async def add_plan(body: NewPlan, who: Acting) -> dict[str, Any]:
+        await database.read(need_models, body.models)
         terms = PlanTerms(
             windows=tuple(
                 Window(each.name, each.kind, parse_amount(each.credits, field="windows"), each.hours * 3600)

@@ -18,8 +18,9 @@ from openmaas.control.pricing import terms_of
 from openmaas.control.shapes import NewPrice
 from openmaas.control.show import parse_time
 from openmaas.core.bounds import PRICE_FILE_BYTES_MAX
-from openmaas.core.errors import FieldInvalid
+from openmaas.core.errors import FieldInvalid, ThingUnknown
 from openmaas.core.terms import Terms
+from openmaas.identity.book import need_organisation
 from openmaas.ledger.prices import Price, check_price, list_prices, set_price
 
 
@@ -82,7 +83,9 @@ def _set(tx: sa.Connection, entry: Entry, now_ms: int, *, dry_run: bool) -> Pric
     row["from_ms"] = now_ms if entry.from_ms is None else entry.from_ms
     try:
         check_price(row["currency"], row["terms"], row["from_ms"], row["until_ms"])
-    except FieldInvalid as error:
+        if entry.organisation_id:
+            need_organisation(tx, entry.organisation_id)
+    except (FieldInvalid, ThingUnknown) as error:
         raise _named(entry.place, error) from None
     return Price(version=0, **row) if dry_run else set_price(tx, **row)
 
@@ -110,5 +113,5 @@ def _entry(place: str, row: Any, currency: str) -> Entry:
         raise _named(place, error) from None
 
 
-def _named(place: str, error: FieldInvalid) -> FieldInvalid:
+def _named(place: str, error: FieldInvalid | ThingUnknown) -> FieldInvalid:
     return FieldInvalid(f"{place}: {error.field}: {error.detail}", field=error.field)

@@ -64,6 +64,8 @@ def need_subject(tx: sa.Connection, organisation_id: str, scope: str, subject_id
         query = query.where(projects.c.id == subject_id)
     elif scope == "key":
         query = query.join(keys, keys.c.project_id == projects.c.id).where(keys.c.id == subject_id)
+    elif subject_id != organisation_id:
+        raise ThingUnknown(f"{subject_id!r} is another organisation", field="subject_id")
     if scope != "organisation" and tx.execute(query).first() is None:
         raise ThingUnknown(f"this organisation has no {scope} {subject_id!r}", field="subject_id")
 
