@@ -169,3 +169,19 @@ def test_two_files_of_one_name_are_told_apart(data: str, tmp_path: Path, monkeyp
     found = CliRunner().invoke(main, ["models", "offer", str(second), "--data", data])
     assert found.exit_code == 2
     assert str(first) in found.output
+
+
+def test_what_is_said_in_a_member_may_hold_a_comma(data: str) -> None:
+    said = [
+        "payers",
+        "set",
+        "--currency",
+        "CNY",
+        "--taxes",
+        "name=VAT, reduced,rate=0.07",
+        "--taxes",
+        "rate=0.01,name=a",
+    ]
+    done = CliRunner().invoke(main, [*said, "--data", data, "--json"])
+    assert done.exit_code == 0, done.output
+    assert [tax["name"] for tax in json.loads(done.output)["taxes"]] == ["VAT, reduced", "a"]

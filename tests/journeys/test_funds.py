@@ -108,7 +108,7 @@ def test_a_pack_that_is_bought_is_paid_once_and_cannot_be_bought_without_funds(h
         customer.manage("/packs", pack)
     assert 1 < house.settled(customer.id) < 2
     status, found = house.admin("POST", f"/organisations/{customer.id}/packs", {**pack, "request_key": "two"})
-    assert (status, found["error"]["code"]) == (429, "insufficient_quota")
+    assert (status, found["error"]["code"]) == (409, "funds_missing")
 
 
 def plan(house: Installation, name: str, five_hours: str, week: str, price: str, **fields: Any) -> str:

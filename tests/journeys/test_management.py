@@ -35,6 +35,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("/deployments", {"model": "echo", "kind": "llama", "options": {"threads": "many"}}, "options.threads"),
     ("/prices", {**PRICE, "input": "1e999999999"}, "input"),
     ("/prices", {**PRICE, "input": "1e-999999"}, "input"),
+    ("/prices", {**PRICE, "input": "1", "memo": "a\0b"}, "memo"),
+    ("/models", {"name": "m", "context_tokens": 8, "description": "a\0b"}, "description"),
     ("/prices", {**PRICE, "input": "1_0"}, "input"),
     ("/prices", {**PRICE, "input": "１"}, "input"),
     ("/prices", {**PRICE, "input": "1.0000000000000000000000000001"}, "input"),
@@ -98,6 +100,13 @@ def test_a_key_that_could_never_be_used_is_not_made(echo: Installation) -> None:
     for fields, field in (({"scopes": []}, "scopes"), ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at")):
         status, told = echo.admin("POST", "/keys", {"project_id": project, **fields})
         assert (status, told["error"]["param"]) == (400, field)
+
+
+def test_a_key_may_have_every_scope(echo: Installation) -> None:
+    scopes = ["admin", "inference", "metrics", "usage", "webhooks"]
+    key_id = echo.organisation("1", scopes=scopes)[1].partition(".")[0]
+    listed = [key for key in echo.admin("GET", "/keys?limit=100")[1]["data"] if key["id"] == key_id]
+    assert [key["scopes"] for key in listed] == [scopes]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ def test_a_refund_takes_the_money_at_once_and_leaves_once(echo: Installation) ->
     wallet = echo.wallet(organisation)
     assert Decimal(wallet["pending"]) == Decimal("4.5")
     assert 4 < Decimal(wallet["posted"]) <= 5
-    assert refund(echo, organisation, "4.5", "other", 429)["error"]["code"] == "insufficient_quota"
+    told = refund(echo, organisation, "4.5", "other", 409)["error"]
+    assert (told["code"], told["param"]) == ("funds_missing", "amount")
+    assert "max_tokens" not in told["message"]
     assert refund(echo, organisation, "1", "r", 409)["error"]["param"] == "request_key"
     ended = post(echo, f"/refunds/{begun['id']}/post", status=200)
     assert post(echo, f"/refunds/{begun['id']}/post", status=200) == ended
@@ -58,7 +60,7 @@ def test_a_refund_that_is_voided_gives_the_money_back_to_be_spent(echo: Installa
 def test_a_credit_line_is_never_paid_out(echo: Installation) -> None:
     organisation, _ = echo.organisation("1")
     assert echo.admin("PUT", f"/organisations/{organisation}/credit", {"credit": "10"})[0] == 200
-    told = refund(echo, organisation, "1.5", "r", 429)
+    told = refund(echo, organisation, "1.5", "r", 409)
     assert "0.50 CNY is missing" in told["error"]["message"]
     refund(echo, organisation, "1", "r2")
 
@@ -83,6 +85,15 @@ def test_only_a_refund_can_be_ended_as_one(echo: Installation) -> None:
     topup = post(echo, f"/organisations/{organisation}/topups", {"amount": "1", "request_key": "t"})
     for name in (topup["id"], "nosuch"):
         assert post(echo, f"/refunds/{name}/post", status=404)["error"]["param"] == "refund_id"
+
+
+def test_a_conflict_of_keys_does_not_tell_our_own_key(echo: Installation) -> None:
+    organisation, _ = echo.organisation("1")
+    path = f"/organisations/{organisation}/topups"
+    post(echo, path, {"amount": "1", "request_key": "b1"})
+    told = post(echo, path, {"amount": "2", "request_key": "b1"}, 409)["error"]
+    assert told["param"] == "request_key"
+    assert "topup:" not in told["message"]
 
 
 def test_a_credit_note_gives_back_what_was_earned_once(echo: Installation) -> None:
@@ -133,6 +144,14 @@ def test_a_voucher_is_redeemed_once_however_it_is_written(echo: Installation) ->
         ("/voucher-batches", {"amount": "0", "expires_at": in_days(1), "request_key": "0"}, "amount"),
         ("/voucher-batches", {"amount": "1", "expires_at": in_days(-1), "request_key": "0"}, "expires_at"),
         ("/voucher-batches", {"amount": "1", "expires_at": in_days(1), "request_key": "0", "count": 10**6}, "count"),
+        ("/organisations/{id}/refunds", {"amount": "1", "request_key": "0", "memo": "a\0b"}, "memo"),
+        ("/organisations/{id}/credit-notes", {"amount": "1", "request_key": "0", "memo": "a\0b"}, "memo"),
+        ("/organisations/{id}/topups", {"amount": "1", "request_key": "0", "memo": "a\0b"}, "memo"),
+        (
+            "/voucher-batches",
+            {"amount": "1", "expires_at": in_days(1), "request_key": "0", "memo": "a\0b"},
+            "memo",
+        ),
         ("/organisations/{id}/refunds", {"amount": "-1", "request_key": "0"}, "amount"),
         ("/organisations/{id}/refunds", {"amount": "0", "request_key": "0"}, "amount"),
         ("/organisations/{id}/credit-notes", {"amount": "-1", "request_key": "0"}, "amount"),

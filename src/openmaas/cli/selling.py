@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -241,7 +242,8 @@ def _pair(name: str, text: str) -> tuple[str, Any]:
 
 
 def _member(name: str, kind: type[BaseModel], text: str) -> dict[str, Any]:
-    pairs = [part.partition("=") for part in text.split(",")]
+    # A comma parts members where the name of one follows it; any other belongs to what is said.
+    pairs = [part.partition("=") for part in re.split(f",(?=(?:{'|'.join(kind.model_fields)})=)", text)]
     if not all(equals for _, equals, _ in pairs):
         raise FieldInvalid(f"--{name.replace('_', '-')} is written {','.join(kind.model_fields)}, each as name=value")
     numbers = {each for each, field in kind.model_fields.items() if _kind(field.annotation)[0] is int}

@@ -20,6 +20,7 @@ from openmaas.core.bounds import (
     RESPONSES_DAYS_MAX,
     TEXT_BYTES_MAX,
 )
+from openmaas.identity.book import SCOPES
 
 #: Something that can be seen, on one line: a name of blanks or with a NUL could not be told from another in a list.
 Name = Annotated[
@@ -107,7 +108,7 @@ class NewKey(Shape):
     project_id: Name
     name: Name = "key"
     scopes: list[Literal["inference", "usage", "webhooks", "metrics", "admin"]] = Field(
-        default=["inference", "usage"], min_length=1, max_length=4
+        default=["inference", "usage"], min_length=1, max_length=len(SCOPES)
     )
     models: list[ModelName] | None = Field(
         default=None, max_length=KEY_MODELS_MAX, description="Models it may use; all when absent"
@@ -122,7 +123,7 @@ class NewModel(Shape):
     task: Literal["generate", "embed", "search", "moderate"] = "generate"
     context_tokens: int = Field(gt=0, le=CONTEXT_TOKENS_MAX)
     output_tokens_default: int = Field(default=1024, ge=0, le=CONTEXT_TOKENS_MAX)
-    description: str = Field(default="", max_length=2_000)
+    description: Text = Field(default="", max_length=2_000)
 
 
 class NewAlias(Shape):
@@ -171,7 +172,7 @@ class NewDeployment(Shape):
     model: ModelName
     kind: Literal["llama", "embedder", "echo", "search", "moderator", "openai_http"]
     served_name: ModelName | None = None
-    weights: str = Field(default="", max_length=1_000, description="A pulled name or a .gguf path, for llama")
+    weights: Text = Field(default="", max_length=1_000, description="A pulled name or a .gguf path, for llama")
     url: str = Field(default="", max_length=1_000, pattern="^(https?://.+)?$")
     api_key: str = Field(
         default="",
@@ -206,7 +207,7 @@ class NewHours(Shape):
 
     from_: Annotated[str, Field(alias="from", pattern=_CLOCK)]
     until: Annotated[str, Field(pattern=_CLOCK, description="Before `from`: past midnight")]
-    zone: str = Field(max_length=TEXT_BYTES_MAX, examples=["Asia/Shanghai"])
+    zone: Text = Field(max_length=TEXT_BYTES_MAX, examples=["Asia/Shanghai"])
     factor: Amount
     days: list[Annotated[int, Field(ge=0, le=6)]] = Field(default=[], max_length=7, description="0 is Monday")
 
@@ -216,7 +217,7 @@ class NewPrice(Shape):
 
     model: ModelName
     currency: Annotated[str, Field(pattern="^([A-Z]{3}|credits|tokens)$")] | None = None
-    organisation_id: str = Field(default="", max_length=TEXT_BYTES_MAX, description="A contract; everybody when empty")
+    organisation_id: Text = Field(default="", max_length=TEXT_BYTES_MAX, description="A contract; everybody when empty")
     input: Amount = "0"
     output: Amount = "0"
     cached: Amount | None = Field(default=None, description="Of cached prompt tokens; the input price when absent")
@@ -229,7 +230,7 @@ class NewPrice(Shape):
     batch: Amount = Field(default="0.5", description="Factor on what a batch uses")
     from_time: str | None = Field(default=None, description="RFC 3339; now when absent")
     until_time: str | None = Field(default=None, description="RFC 3339; until a newer version when absent")
-    memo: str = Field(default="", max_length=500)
+    memo: Text = Field(default="", max_length=500)
 
 
 class NewTopUp(Shape):
@@ -238,14 +239,14 @@ class NewTopUp(Shape):
     amount: Amount
     currency: Currency | None = None
     request_key: Name = Field(description="Your own id of the payment: the same one twice is booked once")
-    memo: str = Field(default="", max_length=500)
+    memo: Text = Field(default="", max_length=500)
 
 
 class NewLimit(Shape):
     """A limit to set; the same scope, subject, model and kind again changes its amount."""
 
     scope: Literal["default", "organisation", "project", "key"] = "organisation"
-    subject_id: str = Field(
+    subject_id: Text = Field(
         default="", max_length=TEXT_BYTES_MAX, description="Of the organisation, project or key; empty for the default"
     )
     model: Annotated[str, Field(max_length=TEXT_BYTES_MAX, pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._:/-]*)$")] = Field(

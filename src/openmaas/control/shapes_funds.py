@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from openmaas.control.shapes import Amount, Currency, ModelName, Name, Shape
+from openmaas.control.shapes import Amount, Currency, ModelName, Name, Shape, Text
 from openmaas.core.bounds import BANDS_MAX, KEY_MODELS_MAX, TAXES_MAX, TEXT_BYTES_MAX
 from openmaas.ledger.spending.plans import ENTRANCES, Way
 
@@ -36,7 +36,7 @@ class NewPayer(Shape):
     """How an organisation pays, and what its invoices say. All of it at once: what is absent is as by default."""
 
     currency: Currency
-    zone: str = Field(default="UTC", max_length=TEXT_BYTES_MAX, examples=["Asia/Shanghai"])
+    zone: Text = Field(default="UTC", max_length=TEXT_BYTES_MAX, examples=["Asia/Shanghai"])
     legal_name: OneLine = Field(default="", description="On invoices; the name when absent")
     address: str = Field(
         default="",
@@ -76,7 +76,7 @@ class NewBudget(Shape):
     """The most that may be spent of a wallet in a period."""
 
     scope: Literal["organisation", "project", "key"]
-    subject_id: str = Field(default="", max_length=TEXT_BYTES_MAX, description="Of the project or key")
+    subject_id: Text = Field(default="", max_length=TEXT_BYTES_MAX, description="Of the project or key")
     amount: Amount
     currency: Currency | None = None
     period: Literal["day", "week", "month", "total"] = "month"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from openmaas.control.shapes import SECRET, Amount, Currency, Name, Shape
+from openmaas.control.shapes import SECRET, Amount, Currency, Name, Shape, Text
 from openmaas.core.bounds import TEXT_BYTES_MAX, VOUCHERS_MAX
 
 #: The channel of what a person sees on a statement, and says so.
@@ -19,7 +19,7 @@ class NewRefund(Shape):
     amount: Amount
     currency: Currency | None = None
     request_key: Name = Field(description="Your own id of the refund: the same one twice is begun once")
-    memo: str = Field(default="", max_length=500)
+    memo: Text = Field(default="", max_length=500)
 
 
 class NewCreditNote(Shape):
@@ -28,7 +28,7 @@ class NewCreditNote(Shape):
     amount: Amount
     currency: Currency | None = None
     request_key: Name = Field(description="Your own id of the note: the same one twice is booked once")
-    memo: str = Field(default="", max_length=500)
+    memo: Text = Field(default="", max_length=500)
 
 
 class NewBatch(Shape):
@@ -39,7 +39,7 @@ class NewBatch(Shape):
     count: int = Field(default=1, gt=0, le=VOUCHERS_MAX)
     expires_at: str = Field(description="RFC 3339")
     request_key: Name = Field(description="Your own id of the batch: the same one twice is issued once")
-    memo: str = Field(default="", max_length=500)
+    memo: Text = Field(default="", max_length=500)
 
 
 class Redeemed(Shape):

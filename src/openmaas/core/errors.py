@@ -13,7 +13,7 @@ public message, ``code`` its stable name, ``hint`` the next step. Dialects turn 
     │   ├── NotFound                 ModelUnknown · ThingUnknown · PathUnknown · MethodUnknown
     │   ├── Conflict                 AlreadyThere · IdempotencyKeyReused · IdempotencyOutcome
     │   │                            LeaseLost
-    │   ├── InsufficientFunds        PlanExhausted · CycleExhausted · OverPlan · BudgetExceeded
+    │   ├── InsufficientFunds        FundsMissing · PlanExhausted · CycleExhausted · OverPlan · BudgetExceeded
     │   ├── LimitReached             OverLimit
     │   ├── ClientLeft
     │   ├── ExtraMissing
@@ -302,6 +302,13 @@ class InsufficientFunds(Refused):
 
     code = "insufficient_quota"
     hint = "Top up the account, or ask for fewer tokens with max_tokens."
+
+
+class FundsMissing(InsufficientFunds):
+    """The wallet does not have this much that is free."""
+
+    code = "funds_missing"
+    hint = "Top it up, or take less; what running requests hold is free again when they end."
 
 
 class PlanExhausted(InsufficientFunds):

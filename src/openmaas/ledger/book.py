@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from openmaas.core.clock import Clock
-from openmaas.core.errors import Conflict, FieldInvalid, InsufficientFunds, ThingUnknown
+from openmaas.core.errors import Conflict, FieldInvalid, FundsMissing, ThingUnknown
 from openmaas.core.money import ACCOUNT_NANOS_MAX, check_currency, show_amount
 from openmaas.ledger.law import BOUNDED, accounts, transfers
 from openmaas.store.outbox import announce
@@ -119,7 +119,7 @@ def transfer(
 ) -> Transfer:
     """Move ``amount_nanos`` from ``debit`` to ``credit``, or begin to (``pending``).
 
-    Raises ``FieldInvalid`` for an amount that is not positive or that an account cannot hold, ``InsufficientFunds``
+    Raises ``FieldInvalid`` for an amount that is not positive or that an account cannot hold, ``FundsMissing``
     when a wallet lacks it and ``Conflict`` when the key was used for another transfer.
     """
     if amount_nanos <= 0:
@@ -127,12 +127,12 @@ def transfer(
     first = find_transfer(tx, request_key)
     if first is not None:
         if (first.kind, first.debit, first.credit, first.amount_nanos) != (kind, debit, credit, amount_nanos):
-            raise Conflict(f"the key {request_key!r} stands for another transfer", field="request_key")
+            raise Conflict("this request_key stands for another transfer", field="request_key")
         return first
     account, other = open_account(tx, debit), open_account(tx, credit)
     if account.bounded and account.free_nanos < amount_nanos:
         missing = show_amount(amount_nanos - account.free_nanos, account.currency)
-        raise InsufficientFunds(f"{missing} is missing")
+        raise FundsMissing(f"{missing} is missing", field="amount")
     for moved, balance in ((debit, account.posted_nanos), (credit, other.posted_nanos)):
         if abs(balance) + amount_nanos > ACCOUNT_NANOS_MAX:  # SQLite would go on in floating point
             raise FieldInvalid(f"amount is more than the account {moved} can hold", field="amount")

@@ -31,6 +31,7 @@ TABLE: dict[type[OpenmaasError], tuple[int, str]] = {
     e.ExtraMissing: (501, "server_error"),
     e.Conflict: (409, "conflict_error"),
     e.InsufficientFunds: (429, "insufficient_quota"),
+    e.FundsMissing: (409, "conflict_error"),  # nothing is asked of a model: no limit is reached, and waiting is no help
     e.LimitReached: (429, "rate_limit_error"),
     e.Failed: (500, "server_error"),
     e.EngineFailed: (502, "server_error"),

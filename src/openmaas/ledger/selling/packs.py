@@ -37,7 +37,7 @@ def add_pack(
     """Give an organisation a pack; with ``price_nanos``, sell it from the wallet. The same key twice is one pack.
     ``from_ms`` is now when it is None.
 
-    Raises ``FieldInvalid``, ``InsufficientFunds``, and ``Conflict`` when the key stands for another pack.
+    Raises ``FieldInvalid``, ``FundsMissing``, and ``Conflict`` when the key stands for another pack.
     """
     key = f"pack:{organisation_id}:{request_key}"
     first, bought = find_transfer(tx, key), find_transfer(tx, f"buy:{key}")

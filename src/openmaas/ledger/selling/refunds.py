@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from openmaas.core.clock import Clock
-from openmaas.core.errors import InsufficientFunds, ThingUnknown
+from openmaas.core.errors import FundsMissing, ThingUnknown
 from openmaas.core.money import check_currency, show_amount
 from openmaas.ledger.book import Transfer, find_transfer, open_account, own_id, settle, transfer, wallet_id
 from openmaas.ledger.law import accounts, transfers
@@ -27,14 +27,14 @@ def refund(
 ) -> Transfer:
     """Begin to pay money of a wallet out; it is pending until ``end_refund``. The same key twice is one refund.
 
-    Raises ``InsufficientFunds`` when less is there that is neither leased nor pending nor lent, and as ``transfer``.
+    Raises ``FundsMissing`` when less is there that is neither leased nor pending nor lent, and as ``transfer``.
     """
     key, wallet = f"refund:{organisation_id}:{request_key}", wallet_id(organisation_id, check_currency(currency))
     if find_transfer(tx, key) is None:
         account = open_account(tx, wallet)
         missing = amount_nanos - (account.free_nanos - account.credit_nanos)
         if missing > 0:
-            raise InsufficientFunds(f"{show_amount(missing, currency)} is missing")
+            raise FundsMissing(f"{show_amount(missing, currency)} is missing", field="amount")
     return transfer(
         tx,
         clock,

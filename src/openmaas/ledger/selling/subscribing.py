@@ -76,7 +76,7 @@ def subscribe(
 ) -> Subscription:
     """Begin a subscription and pay its first month. The same key twice is one, though its plan was changed meanwhile.
 
-    Raises ``ThingUnknown``, ``AlreadyThere``, ``InsufficientFunds``, and ``Conflict`` when the key stands for a
+    Raises ``ThingUnknown``, ``AlreadyThere``, ``FundsMissing``, and ``Conflict`` when the key stands for a
     subscription that began with another plan.
     """
     plan, now_ms = find_plan(tx, plan_id), clock.wall_ms()
@@ -102,8 +102,8 @@ def subscribe(
 def change_plan(tx: sa.Connection, clock: Clock, subscription_id: str, plan_id: str) -> Subscription:
     """Change to another plan: at once when it is dearer, with the next month when it is not.
 
-    Raises ``ThingUnknown``, ``InsufficientFunds``, and ``Conflict`` when the subscription has ended, shall not go on
-    with the cheaper one, or the other plan is paid in another currency.
+    Raises ``ThingUnknown``, ``FundsMissing``, and ``Conflict`` when the subscription has ended, shall not go on with the
+    cheaper one, or the other plan is paid in another currency.
     """
     had, now_ms = find_subscription(tx, subscription_id), clock.wall_ms()
     if had.until_ms <= now_ms:
