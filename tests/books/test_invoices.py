@@ -203,6 +203,35 @@ def test_a_pdf_shows_all_of_it_and_brings_its_own_letters(office: Office) -> Non
     assert not [text for text in texts if text not in shown.replace("\r\n", " ")]
 
 
+@pytest.mark.parametrize("name", ["주식회사 예시", "Ελλάς ά", "ขอบคุณ", "العربية", "ACME 😀"])
+def test_a_pdf_that_could_not_show_every_letter_is_refused_by_them(office: Office, name: str) -> None:
+    office.database.call(set_payer, Payer(organisation_id="org", currency="CNY", legal_name=name))
+    office.go("2026-11-02T00:00")
+    (made,) = office.issue("2026-10")
+    with pytest.raises(Conflict, match="take it as HTML") as refused:
+        render_pdf(made)
+    assert name[-1] in refused.value.detail
+    assert name in render_html(made)
+
+
+def test_a_long_name_of_a_tax_stays_clear_of_its_amount(office: Office) -> None:
+    name = "Value added tax of the State of Somewhere, standard rate, " * 3
+    office.database.call(set_payer, Payer(organisation_id="org", currency="CNY", taxes=(Tax(name, 60_000),)))
+    office.move("purchase", -10_000 * MILLI)
+    office.go("2026-11-02T00:00")
+    (made,) = office.issue("2026-10")
+    page = pypdfium2.PdfDocument(render_pdf(made))[0].get_textpage()
+    shown = page.get_text_range()
+    (amount,) = [amount for label, amount in page_of(made).sums if label.startswith("Value")]
+    found = page.search(amount).get_next()
+    assert found is not None
+    left = page.get_charbox(found[0])[0]
+    begin = shown.index("Value added")
+    wide = max(page.get_charbox(begin + offset)[2] for offset in range(len(name)))
+    assert wide <= left
+    assert name.strip() in " ".join(shown.split())
+
+
 def test_without_the_extra_a_pdf_is_refused_with_the_next_step(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     made = november(office)
     monkeypatch.setitem(sys.modules, "fpdf", None)

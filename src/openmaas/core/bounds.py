@@ -147,6 +147,7 @@ INVOICE_GRACE_S = 3_600  #: a month's invoices wait so long for its last request
 INVOICE_INTERVAL_S = 3_600.0  #: how often the poster looks for months to issue: a month has one end …
 INVOICE_CHORE_MAX = 100  #: … and issues for so many organisations between two rounds of posting
 TAXES_MAX = 8  #: on one invoice: the most that any country asks for is four
+LETTERS_NAMED_MAX = 20  #: of those that a PDF cannot show: enough to see which script it is
 PRUNE_INTERVAL_S = 60.0  #: how often the poster looks what may be forgotten; nothing waits for it
 JOURNAL_KEPT_S = 7 * 24 * 3600  #: a posted journal is kept so long for the audit
 JOURNAL_STRAY_S = 60.0  #: a relay registers its journal within a second; a folder without a writer and a row may go

@@ -1,4 +1,5 @@
-"""An invoice as PDF (A4), by fpdf2 and with Noto Sans SC inside the file: it shows the same on every machine.
+"""An invoice as PDF (A4), by fpdf2 and with Noto Sans SC inside the file: it shows the same on every machine. What that
+font cannot write (Korean, Thai, Arabic, emoji …) is refused, not left out: HTML shows all of it.
 
 Both come with the extra ``documents``. The same invoice gives the same bytes with the same versions of them.
 """
@@ -8,7 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from openmaas.core.errors import ExtraMissing
+from openmaas.core.bounds import LETTERS_NAMED_MAX
+from openmaas.core.errors import Conflict, ExtraMissing
 from openmaas.core.invoice import Invoice
 from openmaas.documents.page import Page, page_of
 
@@ -21,7 +23,8 @@ _GREY, _BLACK = 110, 0
 
 
 def render_pdf(invoice: Invoice) -> bytes:
-    """The whole document. Raises ``ExtraMissing`` where the extra is not installed."""
+    """The whole document. Raises ``ExtraMissing`` where the extra is not installed, ``Conflict`` for letters that the
+    font lacks."""
     try:
         from fpdf import FPDF  # noqa: PLC0415 - an optional extra
         from pylopdf_fonts_zh_cn import sans_path  # noqa: PLC0415 - an optional extra
@@ -36,6 +39,7 @@ def render_pdf(invoice: Invoice) -> bytes:
     paper.add_font(_FONT, fname=sans_path())
     paper.add_page()
     paper.set_font(_FONT, size=20)
+    _check_letters(paper, page)
     _line(paper, page.title, 14)
     _facts(paper, page)
     _parties(paper, page)
@@ -48,6 +52,25 @@ def render_pdf(invoice: Invoice) -> bytes:
     for note in page.notes:
         paper.multi_cell(0, 5, note, new_x="LMARGIN", new_y="NEXT")
     return bytes(paper.output())
+
+
+def _check_letters(paper: FPDF, page: Page) -> None:
+    from fpdf.fonts import TTFFont  # noqa: PLC0415 - an optional extra
+
+    font = paper.current_font
+    assert isinstance(font, TTFFont), "it was added from a file"
+    pairs = (page.facts, page.sums, page.balance, page.rows, ((page.title, *page.columns, *page.notes),))
+    parties = (text for label, lines in page.parties for text in (label, *lines))
+    letters = {
+        letter for text in (*parties, *(text for rows in pairs for row in rows for text in row)) for letter in text
+    }
+    missing = sorted(letter for letter in letters if ord(letter) not in font.cmap)
+    if missing:
+        font.ttfont.close()  # who writes the document to its end has it closed by that
+        shown = "".join(missing[:LETTERS_NAMED_MAX])
+        raise Conflict(
+            f"the font of PDFs lacks these letters of the invoice: {shown}; take it as HTML", field="invoice_id"
+        )
 
 
 def _facts(paper: FPDF, page: Page) -> None:
@@ -92,8 +115,8 @@ def _table(paper: FPDF, page: Page) -> None:
 def _sums(paper: FPDF, pairs: tuple[tuple[str, str], ...]) -> None:
     for label, amount in pairs:
         paper.set_x(paper.l_margin + paper.epw / 2)
-        paper.cell(paper.epw / 4, 6, label)
-        paper.cell(paper.epw / 4, 6, amount, align="R", new_x="LMARGIN", new_y="NEXT")
+        paper.multi_cell(paper.epw / 3, 6, label, align="L", new_x="RIGHT", new_y="LAST")
+        paper.cell(paper.epw / 6, 6, amount, align="R", new_x="LMARGIN", new_y="NEXT")
 
 
 def _plain() -> object:
