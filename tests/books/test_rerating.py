@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from openmaas.core.clock import Clock
+from openmaas.core.errors import Conflict
 from openmaas.core.money import MILLION, NANO
 from openmaas.core.terms import flat
 from openmaas.core.usage import Usage
@@ -24,6 +25,7 @@ from openmaas.ledger.posting.receipts import find_posted
 from openmaas.ledger.prices import price_book, set_price
 from openmaas.ledger.spending.leasing import Fill, Step, lease, open_journal
 from openmaas.ledger.writing.records import Closed, Opened
+from openmaas.store.audit_log import Actor, list_entries
 from servers import STORES, new_database
 
 CLOCK = Clock()
@@ -120,6 +122,29 @@ def test_what_was_paid_too_much_comes_back_once_in_one_transfer(shop: Shop) -> N
     assert receipt is not None
     assert [row["change_nanos"] for row in receipt["corrections"]] == [CNY, CNY]
     assert receipt["amount_nanos"] == 3 * CNY
+
+
+def test_each_batch_has_its_entry_in_the_audit_log_beside_what_it_books(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openmaas.ledger.papers.rerating.RERATE_BATCH", 2)
+    for number in range(3):
+        shop.sell(f"req_{number}", Usage(MILLION, 0), {WALLET: 5 * CNY})
+    shop.set_price(0, 0)
+    asked = msgspec.structs.replace(ALL, organisation_id="org")
+    who = Actor("cli:alice", CLOCK)
+    rerate(shop.database, CLOCK, asked, surcharge=False, dry_run=True, who=who)
+    assert shop.database.look(list_entries, after=0, limit=9) == []
+    price = shop.database.look(price_book).at("m", 1, "CNY")
+    assert price is not None
+    taken = {"request_key": f"correction:{WALLET}:req_2:{price.version}", "kind": "topup", "amount_nanos": 1}
+    shop.database.call(transfer, CLOCK, debit="funding:CNY", credit=WALLET, **taken)
+    with pytest.raises(Conflict):  # in the second batch
+        rerate(shop.database, CLOCK, asked, surcharge=False, dry_run=False, who=who)
+    assert len(shop.corrections()) == 1
+    ((entry, _),) = shop.database.look(list_entries, after=0, limit=9)
+    assert (entry.actor, entry.action, entry.subject) == ("cli:alice", "ledger.rerate", "m")
+    assert msgspec.json.decode(entry.detail)["organisation_id"] == "org"
 
 
 def test_what_is_dearer_is_taken_when_asked_and_never_above_the_hold(shop: Shop) -> None:

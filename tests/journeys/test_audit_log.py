@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from installation import Installation
 from openmaas.cli.main import main
 from stripe_events import SECRET, session, signature
 
+#: Whose commands these are.
+ACTOR = f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
 #: Method, path, body, action, and what the id of the answer is called from here on.
 Route = tuple[str, str, dict[str, Any] | None, str, str]
 ORGANISATION = "/manage/v1/organisations/{organisation}"
@@ -254,7 +258,7 @@ def test_every_command_that_changes_something_is_recorded(house: Installation) -
         assert found.exit_code == 0, found.output
         made = json.loads(found.output).get("id", made) if found.output.startswith("{") else made
         entries = log(house)[count:]
-        assert [(entry["action"], entry["actor"]) for entry in entries] == ([(action, "cli")] if action else [])
+        assert [(entry["action"], entry["actor"]) for entry in entries] == ([(action, ACTOR)] if action else [])
     house.ready("echo")
 
 

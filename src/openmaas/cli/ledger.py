@@ -218,6 +218,7 @@ def reconcile_(data: str, day: str | None, as_json: bool) -> None:
 def replay(data: str, as_json: bool) -> None:
     """Post what relays have journaled and settle what they left open, when no house runs that would."""
     with opened(data) as (database, layout):
+        # The poster would do the same, and is no actor: what is told is that somebody began it, here and now.
         database.call(audited(OPERATOR, "ledger.replay", layout.home, lambda _tx: None))
         posted = build(layout, database, Clock()).finish()
     show({"posted": posted}, as_json=as_json, text=f"{posted} requests posted")
@@ -265,11 +266,8 @@ def rerate(
         raise FieldInvalid("until must be after since", field="until")
     with opened(data) as (database, _):
         owner = database.look(one_organisation, organisation) if organisation else None
-        if not dry_run:
-            told = {"since": since, "until": until, "surcharge": surcharge}
-            database.call(audited(OPERATOR, "ledger.rerate", model, lambda _tx: None, told))
         asked = Period(model, since_ms, until_ms, owner)
-        found = run_rerate(database, Clock(), asked, surcharge=surcharge, dry_run=dry_run)
+        found = run_rerate(database, Clock(), asked, surcharge=surcharge, dry_run=dry_run, who=OPERATOR)
     parts = {"given": found.given_nanos, "taken": found.taken_nanos, "owed": found.owed_nanos}
     rows = [
         {"account": account_id, **{name: show_amount(part.get(account_id, 0)) for name, part in parts.items()}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +20,17 @@ from openmaas.store import audit_log
 from openmaas.store.audit_log import Actor
 from openmaas.store.database import Database
 
+
+def _user() -> str:
+    """Who runs this command, as the operating system says: not the environment, which whoever runs it may set."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a number that has no name
+        return str(os.getuid())
+
+
 #: Who acts when a command changes something.
-OPERATOR = Actor(audit_log.CLI, Clock())
+OPERATOR = Actor(f"{audit_log.CLI}:{_user()}", Clock())
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from openmaas.store.law import LAW, append_only
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Actors that are no key.
+#: Actors that are no key; behind that of the command line stands who ran it.
 CLI, SYSTEM = "cli", "system"
 _FIRST = bytes(32)
 
@@ -51,7 +51,7 @@ head = sa.Table(
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """Who acts: the id of a key, ``CLI``, ``SYSTEM`` or a provider's name; and by which clock."""
+    """Who acts: the id of a key, ``CLI:<user>``, ``SYSTEM`` or a provider's name; and by which clock."""
 
     name: str
     clock: Clock

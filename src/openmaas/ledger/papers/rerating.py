@@ -21,6 +21,7 @@ from openmaas.ledger.law import accounts, corrections, receipts, returns, usage_
 from openmaas.ledger.legs import Leg
 from openmaas.ledger.posting.rows import Row, charges_of, legs_of, usage_of
 from openmaas.ledger.prices import PriceBook, price_book
+from openmaas.store.audit_log import Actor, audited
 from openmaas.store.database import Database, upsert
 
 #: Where a receipt stands: when it was opened (ms), and its id.
@@ -63,15 +64,25 @@ class Outcome(msgspec.Struct):
             into[change.charge.account_id] = into.get(change.charge.account_id, 0) + abs(change.change_nanos)
 
 
-def rerate(database: Database, clock: Clock, period: Period, *, surcharge: bool, dry_run: bool) -> Outcome:
-    """Price a period again, each batch of receipts in a transaction of its own; a dry run books nothing."""
+def rerate(
+    database: Database, clock: Clock, period: Period, *, surcharge: bool, dry_run: bool, who: Actor | None = None
+) -> Outcome:
+    """Price a period again, each batch of receipts in a transaction of its own; a dry run books nothing. ``who`` did it
+    is an entry of the audit log beside each batch."""
     done, after = Outcome(), (period.since_ms, "")
+    told = {
+        "since": iso_utc(period.since_ms),
+        "until": iso_utc(period.until_ms),
+        "organisation_id": period.organisation_id,
+        "surcharge": surcharge,
+    }
+    correct = _correct if who is None else audited(who, "ledger.rerate", period.model, _correct, told)
     while True:
         promised = done.taken_nanos if dry_run else {}
         if dry_run:
             places, changes = database.look(plan, period, after, promised, surcharge=surcharge)
         else:
-            places, changes = database.call(_correct, clock, period, after, surcharge=surcharge)
+            places, changes = database.call(correct, clock, period, after, surcharge=surcharge)
         done.add(changes, len(places))
         if len(places) < RERATE_BATCH:
             return done
