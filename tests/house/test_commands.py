@@ -32,6 +32,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 MISTAKES = {
+    "subscriptions list --organisation nosuch": "--organisation",
+    "webhooks deliveries nosuch --state pending&after=1": "state",
     "keys list --limit 0": "--limit",
     "keys list --limit -1": "--limit",
     "keys create --expires 2020-01-01T00:00:00Z": "future",

@@ -197,3 +197,22 @@ def test_a_house_without_a_secret_takes_no_events_and_none_is_printed(echo: Inst
     assert (status, "stripe_webhook_secret" in answer["error"]["message"]) == (404, True)
     assert SECRET not in house.command("settings").stdout + house.command("settings", "--json").stdout
     assert SECRET not in house.log.read_text()
+
+
+def test_commands_list_the_orders_of_one_organisation_alone(house: Installation) -> None:
+    ours, other = Customer(house), Customer(house)
+    made = [customer.order("5") for customer in (ours, other)]
+    done = house.command("orders", "list", "--organisation", ours.id, "--json")
+    assert [each["id"] for each in json.loads(done.stdout)["data"]] == made[:1], done.stderr
+
+
+def test_a_balance_is_read_in_pages(house: Installation) -> None:
+    customer = Customer(house)
+    for currency in ("CNY", "USD", "EUR"):
+        topup = {"amount": "1", "currency": currency, "request_key": currency}
+        assert house.admin("POST", f"/organisations/{customer.id}/topups", topup)[0] == 201
+    whole = json.loads(house.ask("GET", "/v1/balance", key=customer.key)[2])
+    assert whole["next_after"] is None
+    first = json.loads(house.ask("GET", "/v1/balance?limit=2", key=customer.key)[2])
+    rest = json.loads(house.ask("GET", f"/v1/balance?limit=2&after={first['next_after']}", key=customer.key)[2])
+    assert (len(first["data"]), first["data"] + rest["data"], rest["next_after"]) == (2, whole["data"], None)

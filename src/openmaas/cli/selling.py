@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, get_args, get_origin
+from urllib.parse import quote, unquote, urlencode
 
 import click
 import msgspec
@@ -36,12 +37,14 @@ _OWNER = "/organisations/{organisation_id}"
 
 
 class Route(NamedTuple):
-    """One command: the route behind it, the shape of its body, and what its help says."""
+    """One command: the route behind it, the shape of its body, and what its help says; ``asks`` are the members of its
+    query beside the page."""
 
     method: str
     path: str
     help: str
     shape: type[BaseModel] | None = None
+    asks: tuple[str, ...] = ()
 
 
 ROUTES: dict[str, dict[str, Route]] = {
@@ -50,7 +53,7 @@ ROUTES: dict[str, dict[str, Route]] = {
         "create": Route("POST", "/plans", "Offer a plan.", funds.NewPlan),
     },
     "subscriptions": {
-        "list": Route("GET", "/subscriptions", "List who has subscribed to what."),
+        "list": Route("GET", "/subscriptions", "List who has subscribed to what.", asks=("organisation_id",)),
         "start": Route(
             "POST", f"{_OWNER}/subscriptions", "Begin a subscription; a month is paid.", funds.NewSubscription
         ),
@@ -91,7 +94,9 @@ ROUTES: dict[str, dict[str, Route]] = {
         "change": Route("PATCH", f"{_OWNER}/webhooks/{{endpoint_id}}", "Change it.", hooks.ChangedWebhook),
         "delete": Route("DELETE", f"{_OWNER}/webhooks/{{endpoint_id}}", "Listen no more."),
         "rotate": Route("POST", f"{_OWNER}/webhooks/{{endpoint_id}}/rotate", "A new secret; both sign for a day."),
-        "deliveries": Route("GET", f"{_OWNER}/webhooks/{{endpoint_id}}/deliveries", "What it was told, newest first."),
+        "deliveries": Route(
+            "GET", f"{_OWNER}/webhooks/{{endpoint_id}}/deliveries", "What it was told, newest first.", asks=("state",)
+        ),
         "replay": Route("POST", f"{_OWNER}/webhooks/{{endpoint_id}}/replay", "Deliver again.", hooks.Replay),
         "test": Route("POST", f"{_OWNER}/webhooks/{{endpoint_id}}/test", "Send something harmless."),
     },
@@ -103,7 +108,7 @@ ROUTES: dict[str, dict[str, Route]] = {
         "delete": Route("DELETE", "/agents/{agent_id}", "Offer it no more."),
     },
     "orders": {
-        "list": Route("GET", "/orders", "List top-ups that were asked for."),
+        "list": Route("GET", "/orders", "List top-ups that were asked for.", asks=("organisation_id",)),
         "create": Route("POST", "/orders", "Ask for a top-up.", money.NewOrderFor),
         "paid": Route("POST", "/orders/{order_id}/pay", "Money came in by bank.", money.NewPayment),
     },
@@ -131,6 +136,8 @@ def command(name: str, route: Route) -> click.Command:
         with opened(data) as (database, layout):
             if "{organisation_id}" in route.path or "organisation_id" in _fields(route):
                 told["organisation_id"] = database.look(one_organisation, told.pop("organisation", None))
+            elif "organisation" in told:
+                told["organisation_id"] = database.look(one_organisation, told.pop("organisation"))
             clock = Clock()
             rooms = build_rooms(read({"data": data}).settings, layout, clock, database, Follower(database, clock))
             app = own_app(rooms, OPERATOR)
@@ -153,6 +160,9 @@ def _places(route: Route) -> Iterable[Callable[..., Any]]:
     """What stands in the path; an organisation may be named, and need not be when there is one."""
     if "{organisation_id}" in route.path or "organisation_id" in _fields(route):
         yield click.option("--organisation", help="Its name or id; not needed when there is one.")
+    for name in route.asks:
+        option = name.removesuffix("_id")
+        yield click.option(f"--{option}", help=f"Only those of this {option}.")
     for part in route.path.split("/"):
         if part.startswith("{") and part != "{organisation_id}":
             yield click.argument(part[1:-1])
@@ -204,9 +214,9 @@ def _request(route: Route, told: dict[str, Any]) -> tuple[str, str, str, bytes]:
     path = MANAGE + route.path
     for name in list(told):
         if f"{{{name}}}" in path:
-            path = path.replace(f"{{{name}}}", str(told.pop(name)))
+            path = path.replace(f"{{{name}}}", quote(str(told.pop(name)), safe=""))
     if route.method == "GET":
-        return route.method, path, "&".join(f"{name}={value}" for name, value in told.items()), b""
+        return route.method, path, urlencode(told), b""
     if route.shape is None:
         return route.method, path, "", b""
     fields = _fields(route)
@@ -262,7 +272,7 @@ async def _ask(app: Any, method: str, path: str, query: str, body: bytes) -> tup
         told["body"] += message.get("body", b"")
 
     headers = [(b"content-type", b"application/json")] if body else []
-    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path}
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": unquote(path)}
     more = {"raw_path": path.encode(), "query_string": query.encode(), "headers": headers, "root_path": ""}
     await app({**scope, **more, "scheme": "http", "client": None, "server": None}, receive, send)
     return int(told["status"]), msgspec.json.decode(told["body"])

@@ -14,7 +14,7 @@ from openmaas.control.shapes import After, PageSize
 from openmaas.control.shapes_money import Redeemed
 from openmaas.control.show import check_limit, page, show
 from openmaas.control.usage import usage_page
-from openmaas.core.bounds import PAGE_SIZE
+from openmaas.core.bounds import PAGE_SIZE, PAGE_SIZE_MAX
 from openmaas.identity.face import Caller
 from openmaas.ledger import book
 from openmaas.ledger.posting import receipts
@@ -73,12 +73,11 @@ def routes(rooms: Rooms, caller: Recognise) -> APIRouter:
         return {"object": "standing", "plans": plans, **shown}
 
     @router.get("/balance")
-    async def balance(who: Reader) -> dict[str, Any]:
-        rows = await database.read(book.list_accounts, owner=who.organisation_id)
-        return {
-            "object": "list",
-            "data": [{**show(row), "free": show({"f_nanos": row.free_nanos})["f"]} for row in rows],
-        }
+    async def balance(who: Reader, after: str = "", limit: PageSize = PAGE_SIZE_MAX) -> dict[str, Any]:
+        rows = await database.read(
+            book.list_accounts, owner=who.organisation_id, after=after, limit=check_limit(limit) + 1
+        )
+        return page([{**show(row), "free": show({"f_nanos": row.free_nanos})["f"]} for row in rows], limit)
 
     @router.post("/vouchers/redeem", status_code=201)
     async def redeem(body: Redeemed, actor: Acting, who: Reader) -> dict[str, Any]:
