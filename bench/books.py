@@ -29,7 +29,8 @@ from openmaas.ledger.posting.poster import Poster
 from openmaas.ledger.prices import PriceBook, price_book, set_price
 from openmaas.ledger.selling.packs import add_pack
 from openmaas.ledger.selling.payers import add_budget
-from openmaas.ledger.selling.subscribing import add_plan, subscribe
+from openmaas.ledger.selling.plans import add_plan
+from openmaas.ledger.selling.subscribing import subscribe
 from openmaas.ledger.spending.funds import Funds, Use
 from openmaas.ledger.spending.holds import Source
 from openmaas.ledger.spending.leasing import Step, give_back, lease, open_journal

@@ -29,7 +29,8 @@ from openmaas.ledger.legs import Leg
 from openmaas.ledger.prices import set_price
 from openmaas.ledger.selling.packs import add_pack, end_packs
 from openmaas.ledger.selling.payers import add_budget, change_budget, end_budget, set_credit
-from openmaas.ledger.selling.subscribing import add_plan, change_plan, subscribe
+from openmaas.ledger.selling.plans import add_plan
+from openmaas.ledger.selling.subscribing import change_plan, subscribe
 from openmaas.ledger.spending.funds import funding
 from openmaas.ledger.spending.plans import PlanTerms, Window
 from whole import SHORT, World

@@ -26,8 +26,9 @@ from openmaas.ledger.book import find_account, open_account, own_id, top_up, tra
 from openmaas.ledger.law import returns, subscriptions
 from openmaas.ledger.selling.packs import add_pack, end_packs
 from openmaas.ledger.selling.payers import add_budget, change_budget, take_cuts
+from openmaas.ledger.selling.plans import Plan, add_plan
 from openmaas.ledger.selling.standing import standing
-from openmaas.ledger.selling.subscribing import Plan, add_plan, change_plan, find_subscription, revise, subscribe
+from openmaas.ledger.selling.subscribing import change_plan, find_subscription, revise, subscribe
 from openmaas.ledger.spending.funds import funding, period_around
 from openmaas.ledger.spending.leasing import Step, free_again_ms, give_back, lease, open_journal
 from openmaas.ledger.spending.plans import PlanTerms, Window, month_around

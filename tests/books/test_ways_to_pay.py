@@ -19,7 +19,8 @@ from openmaas.ledger.book import find_account, top_up, wallet_id
 from openmaas.ledger.prices import set_price
 from openmaas.ledger.selling.packs import add_pack
 from openmaas.ledger.selling.payers import Payer, add_budget, change_budget, set_payer
-from openmaas.ledger.selling.subscribing import add_plan, list_subscriptions, revise, subscribe
+from openmaas.ledger.selling.plans import add_plan
+from openmaas.ledger.selling.subscribing import list_subscriptions, revise, subscribe
 from openmaas.ledger.spending.funds import Use
 from openmaas.ledger.spending.plans import PlanTerms, Window
 from openmaas.ledger.writing.records import Opened

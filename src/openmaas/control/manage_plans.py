@@ -16,8 +16,8 @@ from openmaas.core.bounds import PAGE_SIZE
 from openmaas.core.money import parse_amount
 from openmaas.identity.book import need_organisation
 from openmaas.ledger.book import wallet_id
-from openmaas.ledger.selling import subscribing
-from openmaas.ledger.selling.subscribing import Plan
+from openmaas.ledger.selling import plans, subscribing
+from openmaas.ledger.selling.plans import Plan
 from openmaas.ledger.spending.drawing import draw
 from openmaas.ledger.spending.plans import PlanTerms, Subscription, Window
 from openmaas.store.audit_log import Actor, audited
@@ -42,18 +42,18 @@ def routes(rooms: Rooms) -> APIRouter:
             entrances=tuple(body.entrances),
             seats=body.seats,
         )
-        add = audited(who, "plan.create", by_id, subscribing.add_plan, body.told())
+        add = audited(who, "plan.create", by_id, plans.add_plan, body.told())
         return show_plan(await database.run(add, rooms.clock, body.name, terms))
 
     @router.get("/plans")
     async def list_plans(after: str = "", limit: PageSize = PAGE_SIZE) -> dict[str, Any]:
-        rows = await database.read(subscribing.list_plans, after=after, limit=check_limit(limit) + 1)
+        rows = await database.read(plans.list_plans, after=after, limit=check_limit(limit) + 1)
         return page([show_plan(row) for row in rows], limit)
 
     @router.post("/organisations/{organisation_id}/subscriptions", status_code=201)
     async def subscribe(organisation_id: str, body: NewSubscription, who: Acting) -> dict[str, Any]:
         await database.read(need_organisation, organisation_id)
-        plan = await database.read(subscribing.find_plan, body.plan_id)
+        plan = await database.read(plans.find_plan, body.plan_id)
         made = await draw(
             database,
             wallet_id(organisation_id, plan.terms.currency),
@@ -110,7 +110,7 @@ def show_plan(plan: Plan) -> dict[str, Any]:
 
 
 async def _to_plan(rooms: Rooms, who: Actor, had: Subscription, plan_id: str) -> Subscription:
-    plan = await rooms.database.read(subscribing.find_plan, plan_id)
+    plan = await rooms.database.read(plans.find_plan, plan_id)
     wallet = wallet_id(had.organisation_id, plan.terms.currency)
     change = audited(who, "subscription.change", had.id, subscribing.change_plan, {"plan_id": plan_id})
     return await draw(rooms.database, wallet, change, rooms.clock, had.id, plan_id)

@@ -21,8 +21,9 @@ from openmaas.core.money import NANO, show_amount
 from openmaas.identity.face import Caller
 from openmaas.ledger.posting.hours import Used, list_used
 from openmaas.ledger.selling.payers import find_payer
+from openmaas.ledger.selling.plans import Plan
 from openmaas.ledger.selling.standing import Counter, plan_standing
-from openmaas.ledger.selling.subscribing import Plan, list_unended
+from openmaas.ledger.selling.subscribing import list_unended
 from openmaas.ledger.spending.plans import Subscription, Window, month_around
 
 _HOUR_S, _WEEK_S = 3_600, 7 * 24 * 3_600

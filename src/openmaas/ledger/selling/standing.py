@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from openmaas.core.clock import Clock
 from openmaas.ledger.book import Account
 from openmaas.ledger.law import accounts, returns, transfers
-from openmaas.ledger.selling.subscribing import Plan, list_unended
+from openmaas.ledger.selling.plans import Plan
+from openmaas.ledger.selling.subscribing import list_unended
 from openmaas.ledger.spending.funds import Funding, funding
 from openmaas.ledger.spending.holds import Bound
 from openmaas.ledger.spending.plans import PlanTerms, Subscription

@@ -1,8 +1,7 @@
-"""The book of subscriptions: plans for sale, and who has one. Paid from the wallet, a month ahead.
+"""The book of subscriptions: who has a plan. Paid from the wallet, a month ahead.
 
 A dearer plan begins at once, for the difference of what is left of the month, and its windows get the difference of
-what they allow. A cheaper one begins with the next month. A subscription that cannot be paid lapses a
-day after its end.
+what they allow. A cheaper one begins with the next month. A subscription that cannot be paid lapses a day later.
 """
 
 from __future__ import annotations
@@ -15,53 +14,17 @@ import sqlalchemy as sa
 
 from openmaas.core.bounds import RENEW_AHEAD_S, RENEW_GRACE_S
 from openmaas.core.clock import Clock, iso_utc
-from openmaas.core.errors import AlreadyThere, Conflict, FieldInvalid, InsufficientFunds, Refused, ThingUnknown
+from openmaas.core.errors import AlreadyThere, Conflict, InsufficientFunds, Refused, ThingUnknown
 from openmaas.core.money import CREDITS, share_nanos
 from openmaas.ledger.book import find_transfer, open_account, own_id, transfer, wallet_id
-from openmaas.ledger.law import accounts, plans, returns, subscriptions
+from openmaas.ledger.law import accounts, returns, subscriptions
+from openmaas.ledger.selling.plans import Plan, find_plan
 from openmaas.ledger.spending.leasing import filled, recall
-from openmaas.ledger.spending.plans import PlanTerms, Subscription, decode_terms, month_around
+from openmaas.ledger.spending.plans import PlanTerms, Subscription, month_around
 from openmaas.store.changes import note
 from openmaas.store.outbox import announce
 
 log = logging.getLogger(__name__)
-_encode = msgspec.json.Encoder(order="deterministic").encode
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What is for sale."""
-
-    id: str
-    name: str
-    terms: PlanTerms
-    created_ms: int
-
-
-def add_plan(tx: sa.Connection, clock: Clock, name: str, terms: PlanTerms) -> Plan:
-    """Offer a plan. Raises ``FieldInvalid``."""
-    names = [window.name for window in terms.windows]
-    if not names or len(set(names)) != len(names):
-        raise FieldInvalid("a plan needs windows of different names", field="windows")
-    for window in terms.windows:
-        if window.amount_nanos <= 0 or (window.kind != "month" and window.seconds <= 0):
-            raise FieldInvalid(f"the window {window.name!r} needs credits, and a length above 0", field="windows")
-    made = Plan(clock.new_id("pln").lower(), name, terms, clock.wall_ms())
-    tx.execute(plans.insert().values(**msgspec.structs.asdict(made) | {"terms": _encode(terms).decode()}))
-    return made
-
-
-def list_plans(tx: sa.Connection, *, after: str = "", limit: int) -> list[Plan]:
-    """Plans by id, after ``after``."""
-    query = sa.select(plans).where(plans.c.id > after).order_by(plans.c.id).limit(limit)
-    return [_plan(row) for row in tx.execute(query).mappings()]
-
-
-def find_plan(tx: sa.Connection, plan_id: str) -> Plan:
-    """The plan of this id. Raises ``ThingUnknown``."""
-    row = tx.execute(sa.select(plans).where(plans.c.id == plan_id)).mappings().first()
-    if row is None:
-        raise ThingUnknown(f"there is no plan {plan_id}", field="plan_id")
-    return _plan(row)
 
 
 def subscribe(
@@ -102,8 +65,8 @@ def subscribe(
 def change_plan(tx: sa.Connection, clock: Clock, subscription_id: str, plan_id: str) -> Subscription:
     """Change to another plan: at once when it is dearer, with the next month when it is not.
 
-    Raises ``ThingUnknown``, ``FundsMissing``, and ``Conflict`` when the subscription has ended, shall not go on with the
-    cheaper one, or the other plan is paid in another currency.
+    Raises ``ThingUnknown``, ``FundsMissing``, and ``Conflict`` when the subscription has ended, shall not go on with
+    the cheaper one, or the other plan is paid in another currency.
     """
     had, now_ms = find_subscription(tx, subscription_id), clock.wall_ms()
     if had.until_ms <= now_ms:
@@ -317,10 +280,6 @@ def _roll(tx: sa.Connection, account_id: str, after_ms: int) -> None:
     tx.execute(accounts.update().where(accounts.c.id == account_id).values(returns_after_ms=after_ms))
     waiting = returns.update().where(returns.c.account_id == account_id)
     tx.execute(waiting.values(due_ms=returns.c.due_ms + after_ms - had_ms))
-
-
-def _plan(row: sa.RowMapping) -> Plan:
-    return Plan(row["id"], row["name"], decode_terms(row["terms"]), row["created_ms"])
 
 
 def _subscription(row: sa.RowMapping) -> Subscription:
