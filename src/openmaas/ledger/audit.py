@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from openmaas.core.money import show_amount
+from openmaas.core.money import NANO, show_amount
 from openmaas.core.usage import UNITS, Usage
 from openmaas.ledger.law import (
     BOUNDED,
@@ -264,8 +264,10 @@ def _currency(charge: Any) -> str:
 
 
 def _sums(tx: sa.Connection, column: sa.ColumnElement[str], where: sa.ColumnElement[bool]) -> dict[str, int]:
-    query = sa.select(column, sa.func.sum(transfers.c.amount_nanos)).where(where).group_by(column)
-    return {row[0]: int(row[1]) for row in tx.execute(query)}
+    """By account: what moved in all its life, which is more than SQLite's ``sum`` can hold. So in two parts."""
+    parts = sa.func.sum(transfers.c.amount_nanos // NANO), sa.func.sum(transfers.c.amount_nanos % NANO)
+    query = sa.select(column, *parts).where(where).group_by(column)
+    return {row[0]: int(row[1]) * NANO + int(row[2]) for row in tx.execute(query)}
 
 
 def _count(tx: sa.Connection, table: sa.Table) -> int:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from openmaas.core.clock import Clock
 from openmaas.core.errors import Conflict, FieldInvalid, FundsMissing, ThingUnknown
 from openmaas.core.money import ACCOUNT_NANOS_MAX, check_currency, show_amount
-from openmaas.ledger.law import BOUNDED, accounts, transfers
+from openmaas.ledger.law import BOUNDED, OWN, accounts, transfers
 from openmaas.store.outbox import announce
 
 #: Which kinds of transfers customers are told of, when they are made and when a pending one ends.
@@ -77,12 +77,14 @@ def own_id(kind: str, currency: str) -> str:
 
 
 def open_account(tx: sa.Connection, account_id: str, *, returns_after_ms: int | None = None) -> Account:
-    """The account, made when it is not there yet. The id says what it is: ``<kind>[:<owner>[:<what>]]:<currency>``."""
+    """The account, made when it is not there yet. The id says what it is: ``<kind>[:<owner>[:<what>]]:<currency>``, or
+    ``<kind>:<when it was full>:<currency>`` for one of the operator's own that counts no more."""
     row = tx.execute(sa.select(accounts).where(accounts.c.id == account_id)).mappings().first()
     if row is not None:
         return Account(**row)
     kind, *middle, currency = account_id.split(":")
-    made = Account(account_id, kind, middle[0] if middle else "", currency, 0, 0, 0, 0, 0, returns_after_ms)
+    owner = middle[0] if middle and kind not in OWN else ""
+    made = Account(account_id, kind, owner, currency, 0, 0, 0, 0, 0, returns_after_ms)
     tx.execute(accounts.insert().values(msgspec.structs.asdict(made)))
     return made
 
@@ -133,9 +135,8 @@ def transfer(
     if account.bounded and account.free_nanos < amount_nanos:
         missing = show_amount(amount_nanos - account.free_nanos, account.currency)
         raise FundsMissing(f"{missing} is missing", field="amount")
-    for moved, balance in ((debit, account.posted_nanos), (credit, other.posted_nanos)):
-        if abs(balance) + amount_nanos > ACCOUNT_NANOS_MAX:  # SQLite would go on in floating point
-            raise FieldInvalid(f"amount is more than the account {moved} can hold", field="amount")
+    make_room(tx, clock, account, -amount_nanos)
+    make_room(tx, clock, other, amount_nanos)
     made = Transfer(
         id=clock.new_id("tra"),
         request_key=request_key,
@@ -179,10 +180,36 @@ def settle(tx: sa.Connection, clock: Clock, pending_id: str, *, post: bool) -> T
     )
     tx.execute(transfers.insert().values(msgspec.structs.asdict(ended)))
     add(tx, begun.debit, pending_nanos=-begun.amount_nanos)
+    account = find_account(tx, begun.debit)
     if post:
+        make_room(tx, clock, account, -begun.amount_nanos)
+        make_room(tx, clock, find_account(tx, begun.credit), begun.amount_nanos)
         _move(tx, ended)
-    _tell(tx, clock, _ENDED.get(begun.kind), ended, open_account(tx, begun.debit).owner)
+    _tell(tx, clock, _ENDED.get(begun.kind), ended, account.owner)
     return ended
+
+
+def make_room(tx: sa.Connection, clock: Clock, account: Account, change_nanos: int) -> None:
+    """See that ``change_nanos`` leaves a balance that the column holds; SQLite would go on in floating point.
+
+    One of the operator's own counts for everybody and for ever. When it is full, all it has is carried over to an
+    account that rests, and it counts on from 0 under its name. Raises ``FieldInvalid`` for a customer's.
+    """
+    if abs(account.posted_nanos + change_nanos) <= ACCOUNT_NANOS_MAX:
+        return
+    if account.kind not in OWN or not account.posted_nanos:
+        raise FieldInvalid(f"amount is more than the account {account.id} can hold", field="amount")
+    rests = f"{account.kind}:{clock.new_id('old').lower()}:{account.currency}"
+    debit, credit = (account.id, rests) if account.posted_nanos > 0 else (rests, account.id)
+    transfer(
+        tx,
+        clock,
+        request_key=f"carry:{rests}",
+        kind="carry",
+        debit=debit,
+        credit=credit,
+        amount_nanos=abs(account.posted_nanos),
+    )
 
 
 def top_up(

@@ -36,6 +36,7 @@ TRANSFER_KINDS = (
     "excess",
     "unbilled",
     "correction",  # of a charge, after its price was corrected
+    "carry",  # of all that one of the operator's own has, when it is full
 )
 
 
@@ -46,7 +47,7 @@ def _among(column: str, names: tuple[str, ...]) -> str:
 accounts = sa.Table(
     "accounts",
     LAW,
-    sa.Column("id", sa.String, primary_key=True),  # <kind>:<organisation>[:<what>]:<currency>, or <kind>:<currency>
+    sa.Column("id", sa.String, primary_key=True),  # see ``book.open_account``
     sa.Column("kind", sa.String, nullable=False),
     sa.Column("owner", sa.String, nullable=False, index=True),  # organisation id; empty for the operator's own
     sa.Column("currency", sa.String, nullable=False),

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from openmaas.core.clock import Clock, iso_utc
 from openmaas.core.money import CREDITS, TOKENS, show_amount
 from openmaas.core.usage import UNITS, Usage
-from openmaas.ledger.book import Account, open_account, own_id
+from openmaas.ledger.book import Account, make_room, open_account, own_id
 from openmaas.ledger.law import accounts, charges, journals, leases, payers, receipts, returns, transfers, usage_days
 from openmaas.ledger.legs import Leg
 from openmaas.ledger.posting.rows import Row, charge_rows, charges_of, legs_of, receipt_row, usage_of
@@ -179,8 +179,8 @@ def _post_excess(tx: sa.Connection, clock: Clock, fresh: Iterable[Closed]) -> No
 
 
 def _transfer(tx: sa.Connection, clock: Clock, key: str, kind: str, debit: str, credit: str, nanos: int) -> str:
-    open_account(tx, debit)
-    open_account(tx, credit)
+    make_room(tx, clock, open_account(tx, debit), -nanos)
+    make_room(tx, clock, open_account(tx, credit), nanos)
     transfer_id = clock.new_id("tra")
     tx.execute(
         transfers.insert().values(
