@@ -7,19 +7,16 @@ import sys
 import time
 from pathlib import Path
 
-import msgspec
 import sqlalchemy as sa
 
 from crash_traffic import Tally
 from installation import Installation
 from openmaas.core.errors import StoreFailed
 from openmaas.core.money import show_amount
-from openmaas.engines import meter
 from openmaas.house.layout import Layout
 from openmaas.house.poster import engine_counts
 from openmaas.ledger.audit import Report, audit
 from openmaas.ledger.law import BOUNDED, accounts, charges, receipts
-from openmaas.ledger.posting.receipts import request_ids
 from openmaas.store.database import Database
 
 #: How long the books may take to agree after a fault: an orphan waits three seconds for its engine's count.
@@ -34,8 +31,7 @@ def agree(database: Database, layout: Layout, *, posted: bool = False) -> tuple[
     began = time.monotonic()
     while True:
         with contextlib.suppress(StoreFailed):
-            counts = engine_counts(layout, database.look(request_ids))
-            report = database.look(audit, layout.journals, counts)
+            report = database.look(audit, layout.journals, engine_counts(layout))
             if not report.disagreements and not (posted and report.journaled):
                 return report, time.monotonic() - began
         assert time.monotonic() - began < SETTLE_S, report.disagreements
@@ -55,7 +51,7 @@ def verdict(house: Installation, tally: Tally) -> dict[str, object]:
     leased = database.look(lambda tx: tx.execute(sa.select(accounts.c.id).where(accounts.c.leased_nanos > 0)).all())
     own = database.look(lambda tx: tx.execute(sa.select(accounts).where(accounts.c.owner == "")).all())
     paid = database.look(lambda tx: tx.execute(sa.select(sa.func.count()).select_from(charges)).scalar())
-    counted = meter.find(layout.meters, meter_ids(layout))
+    counted = engine_counts(layout)
     lost = [request_id for request_id in counted if request_id not in rows and request_id.startswith("req_")]
     lost += [seen.request_id for seen in tally.seen if seen.request_id not in rows]
     known = [seen for seen in tally.seen if seen.ended and seen.request_id in rows]
@@ -90,13 +86,3 @@ def told_in(log: Path) -> int:
     for mistake in mistakes[:5]:
         print(mistake[:4000], file=sys.stderr)
     return len(mistakes)
-
-
-def meter_ids(layout: Layout) -> list[str]:
-    """Every request that an engine counted."""
-    found = []
-    for path in layout.meters.iterdir():
-        for line in path.read_bytes().splitlines():
-            with contextlib.suppress(msgspec.DecodeError):
-                found.append(msgspec.json.decode(line)["request_id"])
-    return found

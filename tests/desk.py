@@ -16,7 +16,6 @@ from openmaas.ledger.audit import audit
 from openmaas.ledger.book import top_up, wallet_id
 from openmaas.ledger.law import journals, transfers
 from openmaas.ledger.legs import Leg
-from openmaas.ledger.posting.receipts import request_ids
 from openmaas.ledger.prices import set_price
 from openmaas.ledger.spending.leasing import Step, lease, open_journal
 from openmaas.ledger.writing.journal import Journal
@@ -81,5 +80,4 @@ class Desk:
 
     def disagreements(self) -> list[str]:
         """What the audit says."""
-        counts = engine_counts(self.layout, self.database.look(request_ids))
-        return self.database.look(audit, self.layout.journals, counts).disagreements
+        return self.database.look(audit, self.layout.journals, engine_counts(self.layout)).disagreements

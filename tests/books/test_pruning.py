@@ -76,20 +76,20 @@ def test_the_folder_of_a_relay_that_died_before_it_registered_goes(desk: Desk) -
 def test_an_old_meter_file_goes_and_the_newest_stays(desk: Desk) -> None:
     meter = desk.meter(bytes_max=200)
     for number in range(9):
-        meter.append(f"req_{number}", "m", (1, 0, 1), "done")
+        meter.append(f"probe_{number}", "m", (1, 0, 1), "done")
     files = sorted(desk.layout.meters.iterdir())
     assert len(files) > 3
     for path in files[:2] + files[-1:]:
         grow_old(path, METER_KEPT_S)
     desk.poster.step()
     assert sorted(desk.layout.meters.iterdir()) == files[2:]
-    meter.append("req_last", "m", (1, 0, 1), "done")
+    meter.append("probe_last", "m", (1, 0, 1), "done")
     again = desk.meter(bytes_max=200)
-    again.append("req_again", "m", (1, 0, 1), "done")
-    assert set(find(desk.layout.meters, ["req_0", "req_8", "req_last", "req_again"])) == {
-        "req_8",
-        "req_last",
-        "req_again",
+    again.append("probe_again", "m", (1, 0, 1), "done")
+    assert set(find(desk.layout.meters, ["probe_0", "probe_8", "probe_last", "probe_again"])) == {
+        "probe_8",
+        "probe_last",
+        "probe_again",
     }
 
 
@@ -101,7 +101,7 @@ def test_a_count_that_an_orphan_waits_for_is_not_forgotten(desk: Desk, monkeypat
     journal.end()
     meter: Meter = desk.meter(bytes_max=100)
     meter.append("req_1", "m", (7, 0, 9), "cancelled")
-    meter.append("req_2", "m", (1, 0, 1), "done")
+    meter.append("probe_2", "m", (1, 0, 1), "done")
     grow_old(Path(desk.layout.meter("dep")), METER_KEPT_S)
     desk.poster.step()  # prunes, while the orphan still has its grace
     monkeypatch.setattr("openmaas.ledger.posting.poster.ORPHAN_GRACE_S", 0)

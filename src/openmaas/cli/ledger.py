@@ -30,7 +30,7 @@ from openmaas.ledger.papers.reconciling import Difference, reconcile
 from openmaas.ledger.papers.rerating import Period
 from openmaas.ledger.papers.rerating import rerate as run_rerate
 from openmaas.ledger.posting import writing_off
-from openmaas.ledger.posting.receipts import list_usage, request_ids
+from openmaas.ledger.posting.receipts import list_usage
 from openmaas.store.audit_log import audited
 
 
@@ -125,8 +125,7 @@ def ledger() -> None:
 def audit(data: str, as_json: bool) -> None:
     """Prove that engines, journals, receipts and accounts say the same. Exit code 0 when they do."""
     with opened(data) as (database, layout):
-        counts = engine_counts(layout, database.look(request_ids))
-        report = database.look(run_audit, layout.journals, counts)
+        report = database.look(run_audit, layout.journals, engine_counts(layout))
     if as_json:
         show(msgspec.structs.asdict(report), as_json=True)
     elif not report.disagreements:

@@ -15,7 +15,7 @@ from functools import lru_cache
 import msgspec
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
+_ULID_CHARS = 26
 
 #: The letter of a byte's last five bits.
 _LETTERS = bytes(ord(_ALPHABET[byte & 31]) for byte in range(256))
@@ -36,6 +36,14 @@ class Clock(msgspec.Struct, frozen=True):
     def new_id(self, prefix: str) -> str:
         """A new ULID behind ``prefix``: ``req_01J…``."""
         return f"{prefix}_{_moment(self.wall_ms())}{self.random_bytes(16).translate(_LETTERS).decode()}"
+
+
+def made_ms(id_: str) -> int | None:
+    """When an id was made, UTC milliseconds; None for what is no ULID behind a prefix."""
+    text = id_.rpartition("_")[2]
+    if len(text) != _ULID_CHARS or not set(text) <= set(_ALPHABET):
+        return None
+    return sum(_ALPHABET.index(letter) << shift for letter, shift in zip(text, range(45, -1, -5), strict=False))
 
 
 def iso_utc(ms: int) -> str:

@@ -80,22 +80,24 @@ class Meter:
             self._size += os.write(self._fd, b"\n")  # a torn last line must not swallow the next one
 
 
-def find(places: str | Path | Iterable[str | Path], request_ids: Collection[str]) -> dict[str, MeterLine]:
-    """The lines of ``request_ids`` in meter files (with their rotations) or folders of them, newest files first.
+def find(places: str | Path | Iterable[str | Path], request_ids: Collection[str] | None = None) -> dict[str, MeterLine]:
+    """The lines of ``request_ids``, or of all, in meter files (with their rotations) or folders of them, newest files
+    first.
 
     An id with no line is absent; a torn or foreign line is passed over; of two lines the later one counts.
     """
-    wanted = {request_id.encode() for request_id in request_ids}
+    wanted = None if request_ids is None else {request_id.encode() for request_id in request_ids}
     found: dict[str, MeterLine] = {}
     for path in _newest_first([places] if isinstance(places, str | Path) else places):
-        if not wanted:
+        if wanted is not None and not wanted:
             break
         here = {}
         for line in _lines_of(path, wanted):
             here[line.request_id] = line
         for request_id, line in here.items():
-            found[request_id] = line
-            wanted.discard(request_id.encode())
+            found.setdefault(request_id, line)
+            if wanted is not None:
+                wanted.discard(request_id.encode())
     return found
 
 
@@ -119,11 +121,13 @@ def forget(folder: Path, before_ms: int) -> None:
             path.unlink()
 
 
-def _lines_of(path: Path, wanted: set[bytes]) -> Iterator[MeterLine]:
+def _lines_of(path: Path, wanted: set[bytes] | None) -> Iterator[MeterLine]:
     start = len(_PREFIX)
     with suppress(FileNotFoundError), path.open("rb") as lines:  # forgotten since it was listed
         for line in lines:
-            if line.startswith(_PREFIX) and line[start : line.find(b'"', start)] in wanted:
+            if not line.startswith(_PREFIX):
+                continue
+            if wanted is None or line[start : line.find(b'"', start)] in wanted:
                 try:
                     yield _decoder.decode(line)
                 except msgspec.DecodeError:

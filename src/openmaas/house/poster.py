@@ -38,8 +38,8 @@ from openmaas.webhooks.deliverer import Deliverer
 log = logging.getLogger(__name__)
 
 
-def engine_counts(layout: Layout, request_ids: list[str]) -> dict[str, Usage]:
-    """What our engines counted for these requests."""
+def engine_counts(layout: Layout, request_ids: list[str] | None = None) -> dict[str, Usage]:
+    """What our engines counted for these requests, or for all."""
     return meter.usages(meter.find(layout.meters, request_ids))
 
 

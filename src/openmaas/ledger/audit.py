@@ -20,7 +20,6 @@ from openmaas.ledger.law import (
     accounts,
     charges,
     corrections,
-    journals,
     leases,
     receipts,
     transfers,
@@ -32,11 +31,10 @@ from openmaas.ledger.legs import Leg
 from openmaas.ledger.papers.invoice_audit import check_invoices
 from openmaas.ledger.papers.rerating import right
 from openmaas.ledger.posting.batch import gaps_of, unbilled_key
+from openmaas.ledger.posting.journal_audit import check_counted, check_journals
 from openmaas.ledger.posting.rows import legs_of, usage_of
 from openmaas.ledger.posting.writing_off import lost
 from openmaas.ledger.prices import PriceBook, list_prices, price_book
-from openmaas.ledger.writing.journal import Position, first_segment, read_on
-from openmaas.ledger.writing.records import Closed
 
 #: What usage by day counts beside amounts.
 _COUNTS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
@@ -57,7 +55,8 @@ class Report(msgspec.Struct):
 
 
 def audit(tx: sa.Connection, folder: Path, counts: dict[str, Usage]) -> Report:
-    """Check everything. ``counts`` are the engines' own, by request id; ``folder`` holds the journals."""
+    """Check everything. ``counts`` are all that engines here counted, by request id, read before; ``folder`` holds the
+    journals."""
     book = price_book(tx)
     rows = {row.request_id: row for row in tx.execute(sa.select(receipts))}
     lines: dict[str, list[Any]] = defaultdict(list)
@@ -74,9 +73,10 @@ def audit(tx: sa.Connection, folder: Path, counts: dict[str, Usage]) -> Report:
         *_prices(rows, lines, legs, book),
         *_corrections(tx, rows, lines, legs),
     ]
-    journaled, told = _journals(tx, folder, rows, lines)
+    waiting, told = check_journals(tx, folder, rows, lines)
     found += told
     found += _engines(tx, rows, legs, book, counts)
+    found += check_counted(tx, folder, [name for name in counts if name not in rows and name not in waiting])
     charged: Counter[str] = Counter()
     for each in lines.values():
         charged.update({_currency(line): line.amount_nanos for line in each if line.part == 0})
@@ -84,7 +84,7 @@ def audit(tx: sa.Connection, folder: Path, counts: dict[str, Usage]) -> Report:
         accounts=_count(tx, accounts),
         transfers=_count(tx, transfers),
         receipts=len(rows),
-        journaled=journaled,
+        journaled=sum(waiting.values()),
         engine_counts=len(counts),
         charged={currency: show_amount(nanos) for currency, nanos in charged.items()},
         lost=lost(tx, folder),
@@ -216,28 +216,6 @@ def _corrections(
     return found
 
 
-def _journals(
-    tx: sa.Connection, folder: Path, rows: dict[str, Any], lines: dict[str, list[Any]]
-) -> tuple[int, list[str]]:
-    waiting, found = 0, []
-    for journal in tx.execute(sa.select(journals)):
-        at, cursor = Position(first_segment(folder / journal.id), 0), (journal.cursor_segment, journal.cursor_offset)
-        while records := read_on(folder / journal.id, at):
-            for record, position in records:
-                if not isinstance(record, Closed):
-                    continue
-                row = rows.get(record.opened.request_id)
-                if row is None and journal.state != "replayed" and position >= cursor:
-                    waiting += journal.state == "open"  # else it was written off: that is on record
-                elif row is None:
-                    found.append(f"journal {journal.id} closed {record.opened.request_id}, there is no receipt")
-                elif row.excess_nanos != record.excess_nanos or any(
-                    line.amount_nanos != record.paid_nanos[line.leg] for line in lines[row.request_id]
-                ):
-                    found.append(f"receipt {row.request_id} differs from its journal")
-    return waiting, found
-
-
 def _engines(
     tx: sa.Connection, rows: dict[str, Any], legs: dict[str, list[Leg]], book: PriceBook, counts: dict[str, Usage]
 ) -> list[str]:
@@ -249,7 +227,7 @@ def _engines(
     for request_id, usage in counts.items():
         row = rows.get(request_id)
         if row is None:
-            continue  # still open or journaled, or a probe of the operator's own
+            continue  # see ``check_counted``
         for number, gap in enumerate(gaps_of(row, legs[request_id], book, usage)):
             rest = gap - unbilled.get(unbilled_key(request_id, number), 0)
             if rest > 0:

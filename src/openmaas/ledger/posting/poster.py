@@ -38,7 +38,7 @@ from openmaas.ledger.posting.batch import mark_settled, post, post_unbilled, ret
 from openmaas.ledger.posting.pruning import forget_journals, forget_rows, forget_segments, forget_strays
 from openmaas.ledger.prices import price_book
 from openmaas.ledger.writing.idempotency import answered_of
-from openmaas.ledger.writing.journal import Position, alive, read_on
+from openmaas.ledger.writing.journal import BROKEN, Position, alive, broken, read_on
 from openmaas.ledger.writing.records import Closed, Opened, Progress
 from openmaas.store.database import Database
 
@@ -64,6 +64,7 @@ class Tail:
         self.delivered: dict[str, Usage] = {}
         self.closed: list[Closed] = []
         self.dead_s: float | None = None
+        self.broken = False
 
     def floor(self) -> tuple[int, int]:
         """Where the oldest request began that is still open."""
@@ -125,7 +126,8 @@ class Poster:
                 while len(tail.closed) >= POST_BATCH_MAX:
                     posted += self._post(tail)
             posted += self._post_all(tail)
-            if dead:
+            self._look_whether_broken(tail)
+            if dead and not tail.broken:
                 posted += self._bury(tail)
         now_s = self._clock.mono_s()
         if self._reconciled != _BEGIN or now_s - self._reconciled_s >= RECONCILE_INTERVAL_S:
@@ -198,6 +200,12 @@ class Poster:
             tail.cursor = tail.at.pair()
         return count
 
+    def _look_whether_broken(self, tail: Tail) -> None:
+        """One that cannot be read on stays open, with all that its relay leases, until somebody has looked into it."""
+        before, tail.broken = tail.broken, broken(self._folder / tail.id, tail.at)
+        if tail.broken and not before:
+            log.error("journal %s %s", tail.id, BROKEN.format(*tail.at.pair()))
+
     def _bury(self, tail: Tail) -> int:
         now_s = self._clock.mono_s()
         if tail.dead_s is None:
@@ -249,7 +257,9 @@ class Poster:
 
     def _prune(self) -> None:
         now_ms = self._clock.wall_ms()
-        self._database.call(mark_settled, {tail.id: tail.settled_ms(now_ms) for tail in self._tails.values()})
+        self._database.call(
+            mark_settled, {tail.id: tail.settled_ms(now_ms) for tail in self._tails.values() if not tail.broken}
+        )
         forget_rows(self._database, now_ms)
         forget_journals(self._database, self._folder, now_ms)
         forget_strays(self._database, self._folder)

@@ -26,6 +26,9 @@ from openmaas.ledger.writing.records import (
 )
 from openmaas.store.files import lock, private_folder
 
+#: What is said of a journal that is ``broken``, with the segment and the offset.
+BROKEN = "cannot be read on in segment {} at byte {}: put its file back from a copy, or see docs/ledger.md"
+
 
 class Position:
     """A place in a journal: segment number (from 1) and byte offset."""
@@ -156,14 +159,11 @@ def first_segment(folder: Path) -> int:
 def read_on(folder: Path, at: Position) -> list[tuple[Record, tuple[int, int]]]:
     """Up to ``JOURNAL_READ_BYTES`` of records from ``at`` on, each with its position; moves ``at`` behind the last.
 
-    Safe beside a living writer: a frame that is not whole yet is left for the next call.
+    Safe beside a living writer: a frame that is not whole yet is left for the next call. It does not pass what is
+    ``broken``.
     """
     has_next = segment_path(folder, at.segment + 1).exists()  # before reading: then this one is finished
-    try:
-        with segment_path(folder, at.segment).open("rb", buffering=0) as file:
-            block = os.pread(file.fileno(), JOURNAL_READ_BYTES, at.offset)
-    except FileNotFoundError:
-        block = b""
+    block = _block(folder, at) or b""
     found: list[tuple[Record, tuple[int, int]]] = []
     cursor = 0
     while (step := next_record(block, cursor)) is not None:
@@ -171,10 +171,21 @@ def read_on(folder: Path, at: Position) -> list[tuple[Record, tuple[int, int]]]:
         found.append((record, (at.segment, at.offset + cursor)))
         cursor = after
     at.offset += cursor
-    if not found and has_next:
+    if not found and has_next and not broken(folder, at):
         at.segment, at.offset = at.segment + 1, 0
         return read_on(folder, at)
     return found
+
+
+def broken(folder: Path, at: Position) -> bool:
+    """True when there are later segments and ``read_on`` cannot go on from ``at``. The writer left this one whole, and
+    the next one there: so the disk lost something."""
+    if max((int(path.stem) for path in folder.glob("*.journal")), default=0) <= at.segment:
+        return False
+    block = _block(folder, at)
+    if block is not None and next_record(block, 0) is not None:
+        return False  # written since it was read
+    return block is None or any(block) or not segment_path(folder, at.segment + 1).exists()
 
 
 def alive(folder: Path) -> bool:
@@ -184,6 +195,15 @@ def alive(folder: Path) -> bool:
         return True
     os.close(held)
     return False
+
+
+def _block(folder: Path, at: Position) -> bytes | None:
+    """What stands at ``at``; None when its segment is gone."""
+    try:
+        with segment_path(folder, at.segment).open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), JOURNAL_READ_BYTES, at.offset)
+    except FileNotFoundError:
+        return None
 
 
 def _sync(before: list[int], handle: int) -> None:
