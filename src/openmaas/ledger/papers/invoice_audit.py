@@ -12,21 +12,31 @@ from openmaas.ledger.papers.invoicing import hash_of, read_invoice
 
 def check_invoices(tx: sa.Connection) -> list[str]:
     """Sentences about what disagrees."""
+    return [*_numbers(tx), *_papers(tx)]
+
+
+def _numbers(tx: sa.Connection) -> list[str]:
+    """Each prefix counts from 1 in each year."""
     found: list[str] = []
     counted: dict[tuple[str, int], int] = {}
+    for row in tx.execute(sa.select(invoices).order_by(invoices.c.sequence, invoices.c.year, invoices.c.prefix)):
+        series = (row.prefix, row.year)
+        if row.sequence != counted.get(series, 0) + 1:
+            found.append(f"before invoice {read_invoice(row).invoice.number} a number is missing")
+        counted[series] = row.sequence
+    return found
+
+
+def _papers(tx: sa.Connection) -> list[str]:
+    """Those of one customer in one currency follow each other in time, whatever their numbers are."""
+    found: list[str] = []
     before: dict[tuple[str, str], Invoice] = {}
-    for row in tx.execute(sa.select(invoices).order_by(invoices.c.year, invoices.c.prefix, invoices.c.sequence)):
-        one, series = read_invoice(row).invoice, (row.prefix, row.year)
-        counted[series] = counted.get(series, 0) + 1
-        if row.sequence != counted[series]:
-            found.append(f"before invoice {one.number} a number is missing")
-            counted[series] = row.sequence
+    for row in tx.execute(sa.select(invoices).order_by(invoices.c.until_ms, invoices.c.id)):
+        one, customer = read_invoice(row).invoice, (row.organisation_id, row.currency)
         if hash_of(row.html) != row.html_hash:
             found.append(f"invoice {one.number} is not what was issued")
-        found += [
-            f"invoice {one.number} {said}" for said in _sums(one, before.get((one.organisation_id, one.currency)))
-        ]
-        before[one.organisation_id, one.currency] = one
+        found += [f"invoice {one.number} {said}" for said in _sums(one, before.get(customer))]
+        before[customer] = one
     return found
 
 
