@@ -35,6 +35,12 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     made.close()
 
 
+def append_only_tables() -> set[str]:
+    """The tables that the law says cannot be changed."""
+    money = {"transfers", "prices", "plans", "receipts", "charges", "corrections", "invoices", "write_offs"}
+    return {"audit_log", *money}
+
+
 def schema(database: Database) -> dict[str, Any]:
     """Everything that makes a schema, without the order or the wording in which it was made."""
     look = sa.inspect(database.engine)
@@ -48,11 +54,17 @@ def schema(database: Database) -> dict[str, Any]:
             "unique": sorted(k["column_names"] for k in look.get_unique_constraints(table)),
             "indexes": sorted((i["name"], i["column_names"], i["unique"]) for i in look.get_indexes(table)),
         }
-    triggers = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'"
+    triggers = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'"
+    partial = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql LIKE '%WHERE%'"
     if database.engine.dialect.name == "postgresql":
-        triggers = "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal"
+        body = "pg_get_triggerdef(t.oid) || p.prosrc"
+        triggers = f"SELECT tgname, tgrelid::regclass::text, {body} FROM pg_trigger t "  # noqa: S608 - our own text
+        triggers += "JOIN pg_proc p ON p.oid = tgfoid WHERE NOT tgisinternal"
+        partial = "SELECT indexname, indexdef FROM pg_indexes WHERE indexdef LIKE '%WHERE%'"
     with database.engine.connect() as tx:
-        found["triggers"] = sorted(tuple(row) for row in tx.exec_driver_sql(triggers))
+        for name, query in (("triggers", triggers), ("partial", partial)):
+            rows = tx.exec_driver_sql(query.replace("%", "%%") if "pg_" in query else query)
+            found[name] = sorted(tuple(re.sub(r"\s+", " ", text) for text in row) for row in rows)
     return found
 
 
@@ -112,23 +124,63 @@ def test_both_databases_have_the_same_tables_with_the_same_laws(tmp_path: Path) 
         assert ours[table]["key"] == theirs[table]["key"]
         assert ours[table]["references"] == theirs[table]["references"]
         assert len(ours[table]["checks"]) == len(theirs[table]["checks"]), table
-        assert {t for _, t in ours["triggers"]} == {t for _, t in theirs["triggers"]}
+        assert {t for _, t, _ in ours["triggers"]} == {t for _, t, _ in theirs["triggers"]}
+        assert (
+            [name for name, _ in ours["partial"]] == [name for name, _ in theirs["partial"]] == ["receipts_estimated"]
+        )
     for database in made:
         database.close()
 
 
-def append_only_tables() -> set[str]:
-    """The tables that the law says cannot be changed."""
-    money = {"transfers", "prices", "plans", "receipts", "charges", "corrections", "invoices", "write_offs"}
-    return {"audit_log", *money}
+def filled(database: Database, name: str) -> tuple[dict[str, Any], ...]:
+    """A row in an append-only table, put there without the tables that it speaks of; and one that is only like it."""
+    table = LAW.tables[name]
+    values = {"Integer": 1, "BigInteger": 1, "LargeBinary": bytes(32), "JSON": {}, "Boolean": False}
+    row = {c.name: values.get(type(c.type).__name__, c.name) for c in table.columns if not c.nullable}
+    row |= {"state": "posted", "kind": "grant"} if name == "transfers" else {}
+    row |= {"pending_id": "begun"} if name == "transfers" else {}
+    row |= {"transfer_id": "moved"} if name == "charges" else {}
+    with database.engine.connect() as tx:
+        if database.engine.dialect.name == "sqlite":
+            tx.exec_driver_sql("COMMIT")
+            tx.exec_driver_sql("PRAGMA foreign_keys = OFF")
+            tx.exec_driver_sql("BEGIN")
+        else:
+            tx.exec_driver_sql("SET session_replication_role = replica")
+        tx.execute(table.insert().values(row))
+        tx.commit()
+        if database.engine.dialect.name == "postgresql":
+            tx.exec_driver_sql("SET session_replication_role = origin")
+            tx.commit()
+    return row, {c.name: f"{c.name}2" if isinstance(c.type, sa.String) else 2 for c in table.columns if c.name in row}
 
 
-def test_every_append_only_table_refuses_change_and_deletion(database: Database) -> None:
-    assert {table for _, table in schema(database)["triggers"]} == append_only_tables()
-    database.call(top_up, CLOCK, "org", currency="CNY", amount_nanos=10, request_key="1", memo="")
-    for statement in ("UPDATE transfers SET memo = 'x'", "DELETE FROM transfers"):
+@pytest.mark.parametrize("name", sorted(append_only_tables()))
+def test_every_append_only_table_refuses_change_and_deletion(database: Database, name: str) -> None:
+    assert {table for _, table, _ in schema(database)["triggers"]} == append_only_tables()
+    filled(database, name)
+    column = next(iter(LAW.tables[name].columns)).name
+    for statement in (f"UPDATE {name} SET {column} = {column}", f"DELETE FROM {name}"):  # noqa: S608 - our own law
         with pytest.raises(sa.exc.IntegrityError, match="append-only"):
             database.call(lambda tx, text=statement: tx.exec_driver_sql(text))
+
+
+@pytest.mark.parametrize("name", sorted(append_only_tables()))
+def test_no_key_of_an_append_only_table_lets_a_row_be_replaced(name: str, tmp_path: Path) -> None:
+    """``INSERT OR REPLACE`` deletes, on SQLite, without a word to the triggers of deletion; an outsider too."""
+    database = new_database("sqlite", tmp_path)
+    row, other = filled(database, name)
+    table = LAW.tables[name]
+    unique = [one for one in table.constraints if isinstance(one, sa.UniqueConstraint | sa.PrimaryKeyConstraint)]
+    assert unique
+    for key in unique:
+        same = {**row, **other, **{column.name: row[column.name] for column in key.columns}}
+        names, marks = ", ".join(same), ", ".join(f":{column}" for column in same)
+        same = {column: "{}" if value == {} else value for column, value in same.items()}
+        with sqlite3.connect(tmp_path / "db") as outsider, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            outsider.execute(f"INSERT OR REPLACE INTO {name} ({names}) VALUES ({marks})", same)  # noqa: S608 - our own law
+        outsider.close()
+    database.close()
 
 
 def test_writers_that_meet_are_each_done_once_and_changes_come_in_the_order_of_commits(database: Database) -> None:

@@ -1,4 +1,5 @@
--- Version 5: what the operator's own accounts have is carried over when they are full.
+-- Version 5: what the operator's own accounts have is carried over when they are full; no key of what is append-only is
+-- taken by another row.
 DROP TRIGGER transfers_no_update;
 DROP TRIGGER transfers_no_delete;
 DROP INDEX ix_transfers_credit;
@@ -36,3 +37,13 @@ CREATE INDEX ix_transfers_credit ON transfers (credit);
 CREATE INDEX ix_transfers_debit ON transfers (debit);
 CREATE TRIGGER transfers_no_update BEFORE UPDATE ON transfers BEGIN SELECT RAISE(ABORT, 'transfers is append-only'); END;
 CREATE TRIGGER transfers_no_delete BEFORE DELETE ON transfers BEGIN SELECT RAISE(ABORT, 'transfers is append-only'); END;
+-- INSERT OR REPLACE deletes without a word to the triggers of deletion.
+CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log WHEN EXISTS (SELECT 1 FROM audit_log WHERE seq = NEW.seq) BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
+CREATE TRIGGER charges_no_replace BEFORE INSERT ON charges WHEN EXISTS (SELECT 1 FROM charges WHERE request_id = NEW.request_id AND account_id = NEW.account_id) BEGIN SELECT RAISE(ABORT, 'charges is append-only'); END;
+CREATE TRIGGER corrections_no_replace BEFORE INSERT ON corrections WHEN EXISTS (SELECT 1 FROM corrections WHERE request_id = NEW.request_id AND price_version = NEW.price_version AND account_id = NEW.account_id) BEGIN SELECT RAISE(ABORT, 'corrections is append-only'); END;
+CREATE TRIGGER invoices_no_replace BEFORE INSERT ON invoices WHEN EXISTS (SELECT 1 FROM invoices WHERE id = NEW.id OR organisation_id = NEW.organisation_id AND period = NEW.period AND currency = NEW.currency OR prefix = NEW.prefix AND year = NEW.year AND sequence = NEW.sequence) BEGIN SELECT RAISE(ABORT, 'invoices is append-only'); END;
+CREATE TRIGGER plans_no_replace BEFORE INSERT ON plans WHEN EXISTS (SELECT 1 FROM plans WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'plans is append-only'); END;
+CREATE TRIGGER prices_no_replace BEFORE INSERT ON prices WHEN EXISTS (SELECT 1 FROM prices WHERE version = NEW.version) BEGIN SELECT RAISE(ABORT, 'prices is append-only'); END;
+CREATE TRIGGER receipts_no_replace BEFORE INSERT ON receipts WHEN EXISTS (SELECT 1 FROM receipts WHERE request_id = NEW.request_id) BEGIN SELECT RAISE(ABORT, 'receipts is append-only'); END;
+CREATE TRIGGER transfers_no_replace BEFORE INSERT ON transfers WHEN EXISTS (SELECT 1 FROM transfers WHERE id = NEW.id OR pending_id = NEW.pending_id OR request_key = NEW.request_key) BEGIN SELECT RAISE(ABORT, 'transfers is append-only'); END;
+CREATE TRIGGER write_offs_no_replace BEFORE INSERT ON write_offs WHEN EXISTS (SELECT 1 FROM write_offs WHERE journal_id = NEW.journal_id) BEGIN SELECT RAISE(ABORT, 'write_offs is append-only'); END;
