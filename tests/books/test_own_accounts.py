@@ -17,8 +17,8 @@ from openmaas.ledger.book import Account, find_account, list_accounts, list_tran
 from openmaas.ledger.law import OWN
 from openmaas.ledger.legs import Leg
 from openmaas.ledger.posting.batch import post
-from openmaas.ledger.prices import set_price
-from openmaas.ledger.selling.packs import ONE_FOR_ONE, add_pack, end_packs
+from openmaas.ledger.prices import ONE_FOR_ONE, set_price
+from openmaas.ledger.selling.packs import add_pack, end_packs
 from openmaas.ledger.spending.leasing import Step, lease, open_journal
 from openmaas.ledger.writing.records import Closed, Opened
 from openmaas.store.database import Database
