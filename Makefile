@@ -89,7 +89,7 @@ $(VENV)-npm/.done: npm/package-lock.json
 setup-npm: $(VENV)-npm/.done
 	@:
 
-mutants: $(VENV)/.dev ## make seventy mistakes in the ledger, one at a time; the tests must notice each
+mutants: $(VENV)/.dev ## make a hundred and twenty mistakes in the ledger, one at a time; the tests must notice each
 	@PYTHONPATH=tests $(BIN)/python tests/mutants.py
 
 check: $(VENV)/.dev ## lint, types, import contracts

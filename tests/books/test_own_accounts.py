@@ -71,6 +71,7 @@ def test_two_hundred_packs_of_a_hundred_million_tokens_are_sold_and_end(house: H
     assert sum(one.posted_nanos for one in given) == -200 * HUNDRED_MILLION
     assert all(one.owner == "" and abs(one.posted_nanos) <= ACCOUNT_NANOS_MAX for one in given)
     assert house.disagreements() == []
+    assert house.call(end_packs) == 0
     house.now_ms += 2_000
     assert house.call(end_packs) == 100
     assert house.call(end_packs) == 100

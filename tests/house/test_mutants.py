@@ -16,4 +16,4 @@ def test_the_text_of_a_mutant_stands_once_in_its_file(mutant: Mutant) -> None:
 
 def test_every_mutant_has_a_name_of_its_own() -> None:
     names = [mutant.name for mutant in mutants()]
-    assert len(set(names)) == len(names) >= 60
+    assert len(set(names)) == len(names) >= 120

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openmaas.core.money import MILLION, WHOLE
@@ -102,6 +102,7 @@ ROWS = st.lists(
     currency=st.sampled_from(("CNY", "USD", "credits")),
     who=st.sampled_from(("", "x", "z")),
 )
+@example([("a", "CNY", "x", 0, 0), ("a", "CNY", "", 1, 0)], 2, "CNY", "x")  # a contract is older than the list
 def test_the_price_that_counts_is_the_one_the_rule_names(
     rows: list[tuple[str, str, str, int, int]], ms: int, currency: str, who: str
 ) -> None:
