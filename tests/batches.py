@@ -44,6 +44,14 @@ def lines_of(client: openai.OpenAI, file_id: str | None) -> list[dict[str, Any]]
     return [] if file_id is None else [json.loads(row) for row in client.files.content(file_id).text.splitlines()]
 
 
+def posted(house: Installation, job_id: str, count: int) -> list[dict[str, Any]]:
+    """The receipts of a job, once there are ``count``."""
+    deadline = time.monotonic() + 20
+    while len(found := receipts_of(house, job_id)) < count and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
 def receipts_of(house: Installation, job_id: str, key: str | None = None) -> list[dict[str, Any]]:
     """Every posted receipt of a job."""
     found, after = [], ""

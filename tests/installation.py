@@ -171,10 +171,13 @@ class Installation:
             time.sleep(0.05)
 
     def admin(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """A request to the management API."""
-        key = (self.data / "admin.key").read_text().strip()
-        status, _, answer = self.ask(method, f"/manage/v1{path}", body, key=key)
-        return status, json.loads(answer)
+        """A request to the management API, asked again while a busy machine makes it wait."""
+        key, deadline = (self.data / "admin.key").read_text().strip(), time.monotonic() + START_TIMEOUT_S
+        while True:
+            status, _, answer = self.ask(method, f"/manage/v1{path}", body, key=key)
+            if status != 503 or time.monotonic() >= deadline:
+                return status, json.loads(answer)
+            time.sleep(0.2)
 
     def organisation(self, credit: str, **key: Any) -> tuple[str, str]:
         """A new customer with money: its id, and a key of its own. Models that the key names are offered."""

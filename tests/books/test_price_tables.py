@@ -11,6 +11,7 @@ import pytest
 from openmaas.control.price_files import import_prices, read_prices
 from openmaas.core.money import show_amount
 from openmaas.core.usage import Usage
+from openmaas.identity.law import organisations
 from openmaas.ledger.prices import PriceBook, price_book
 from servers import new_database
 
@@ -71,6 +72,7 @@ def prices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PriceBook]:
     folder = tmp_path_factory.mktemp("tables")
     (folder / "contract.toml").write_text(CONTRACT)
     database = new_database("sqlite", folder)
+    database.call(lambda tx: tx.execute(organisations.insert().values(id="acme", name="Acme", created_ms=1)))
     for path in (*(ROOT / "prices").glob("*.toml"), folder / "contract.toml"):
         database.call(import_prices, read_prices(path, "CNY"), _ms("2026-01-01T00:00"), dry_run=False)
     yield database.look(price_book)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from batches import begin, client_of, ended, lines_of, receipts_of
+from batches import begin, client_of, ended, lines_of, posted
 from installation import Installation
 from official import faults
 from searching import attach
@@ -141,7 +141,7 @@ def test_a_batch_moderates_at_half_the_price(house: Installation) -> None:
     (first, _) = lines_of(client, found.output_file_id)
     assert [row["flagged"] for row in first["response"]["body"]["results"]] == [True, False, True]
     client.close()
-    paid = [(row["units"], row["amount"], row["batch"]) for row in receipts_of(house, found.id)]
+    paid = [(row["units"], row["amount"], row["batch"]) for row in posted(house, found.id, 2)]
     assert paid == [({"call": 3}, "0.0018", True)] * 2
 
 
