@@ -20,6 +20,9 @@ TRACES = Path(__file__).parent / "traces"
 #: So many tokens of an answer are made, at so many milliseconds each: an answer is short, not a minute.
 OUTPUT_MAX, PACES_MS = 120, (0, 0, 1, 3)
 LEAVES = 0.1
+#: Seconds that a client rests at most between two requests: each audit reads all there were, which must not grow faster
+#: than it can.
+REST_S = 1.0
 
 
 class Tenant(msgspec.Struct, frozen=True):
@@ -103,6 +106,7 @@ class Client:
         while not over.is_set():
             try:
                 await self._one()
+                await asyncio.sleep(self._chance.random() * REST_S)
             except (OSError, asyncio.IncompleteReadError):
                 await asyncio.sleep(0.02)
 

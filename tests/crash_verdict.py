@@ -20,7 +20,7 @@ from openmaas.ledger.law import BOUNDED, accounts, charges, receipts
 from openmaas.store.database import Database
 
 #: How long the books may take to agree after a fault: an orphan waits three seconds for its engine's count.
-SETTLE_S = 30.0
+SETTLE_S = 60.0
 #: What the verdict must say.
 MUST_BE_0 = ("lost", "doubled", "overdrawn", "still leased", "mistakes")
 
