@@ -120,7 +120,7 @@ def test_a_search_that_was_answered_is_a_call_however_it_is_counted(
     assert vendor.asked[-1] == ("/api/paas/v4/web_search", "Bearer secret", sent)
     receipt = house.receipt(headers["x-request-id"], "posted")
     assert receipt["units"] == ({"call": calls} if calls else {})
-    assert receipt["amount"] == ("0.00" if not calls else "0.01" if calls == 1 else "0.010000001")
+    assert receipt["amount"] == ("0.01" if calls else "0.00")
     assert receipt["estimated"] is not answered
 
 
