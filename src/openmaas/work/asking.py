@@ -52,14 +52,17 @@ class Verdict(Enum):
     STOP = "nothing may be asked under this key any more"
 
 
-class _Inner(msgspec.Struct):
+class Said(msgspec.Struct):
+    """An error, as OpenAI's wire and Zhipu's say it; Anthropic's has no code but a type."""
+
     message: str = ""
     code: str | int | None = None
     type: str | None = None
+    param: str | None = None
 
 
 class _Outer(msgspec.Struct):
-    error: _Inner = msgspec.field(default_factory=_Inner)
+    error: Said = msgspec.field(default_factory=Said)
 
 
 #: By code, for statuses that mean more than one thing; a code that is not here is judged by its status. Numbers are
@@ -103,12 +106,17 @@ def judge(told: Told) -> tuple[Verdict, float]:
     return verdict, wait_s
 
 
+def said_by(told: Told) -> Said:
+    """The error that an answer is; empty when it says none."""
+    try:
+        return msgspec.json.decode(told.body, type=_Outer).error
+    except msgspec.MsgspecError:
+        return Said()
+
+
 def error_of(told: Told) -> tuple[str, str]:
     """Code and message of an error."""
-    try:
-        error = msgspec.json.decode(told.body, type=_Outer).error
-    except msgspec.MsgspecError:
-        return "", ""
+    error = said_by(told)
     return str(error.code or error.type or ""), error.message
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import msgspec
-
 from openmaas.core.errors import (
     EngineFailed,
     FieldInvalid,
@@ -16,7 +14,7 @@ from openmaas.core.errors import (
     OpenmaasError,
     Overloaded,
 )
-from openmaas.work.asking import Told, judge
+from openmaas.work.asking import Told, judge, said_by
 
 #: What Zhipu's wire says in numbers.
 _NUMBERS: dict[str, type[OpenmaasError]] = {
@@ -29,24 +27,11 @@ _NUMBERS: dict[str, type[OpenmaasError]] = {
 }
 
 
-class _Inner(msgspec.Struct):
-    message: str = ""
-    code: str | int | None = None
-    param: str | None = None
-
-
-class _Outer(msgspec.Struct):
-    error: _Inner = msgspec.field(default_factory=_Inner)
-
-
 def refusal_of(told: Told) -> OpenmaasError:
     """An error as the relay told it on OpenAI's wire or Zhipu's, to be told again in the words of another."""
     if told.status == 0:
         return Overloaded("no relay answered", retry_after_s=1)
-    try:
-        inner = msgspec.json.decode(told.body, type=_Outer).error
-    except msgspec.MsgspecError:
-        inner = _Inner()
+    inner = said_by(told)
     kind = _kinds().get(str(inner.code), EngineFailed)
     detail = inner.message.removeprefix(f"{(kind.__doc__ or '').rstrip('.')}: ").removesuffix(f" {kind.hint}")
     if str(inner.code) in _NUMBERS:
