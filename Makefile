@@ -41,6 +41,13 @@ $(VENV)/.%: requirements/%.txt $(VENV)/.serve
 	@touch $@
 .PRECIOUS: $(VENV)/.%
 
+# torch is pinned by version alone: which build fits (CPU, CUDA) is the machine's affair, and so are its digest and what it needs.
+$(VENV)/.torch: pyproject.toml $(VENV)/.serve
+	@echo "· installing torch"
+	@$(BIN)/python -m pip install --progress-bar on --disable-pip-version-check -q torch==2.13.0 && touch $@ || \
+	  { echo "torch could not be installed. Check the network or your index (pip config list), then run the same command again."; exit 1; }
+$(VENV)/.glm $(VENV)/.oracle: $(VENV)/.torch
+
 setup: $(VENV)/.dev ## create the environment with everything the tests need
 
 # The extra of this name, when it has a lock: `make setup-glm` installs requirements/glm.txt.
@@ -111,11 +118,11 @@ docs: $(VENV)/.dev ## regenerate the pages that are made from the code
 	@$(BIN)/python -m openmaas.house.pages docs
 
 COMPILE = $(VENV)-lock/bin/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
-  --no-emit-trusted-host --no-header --no-annotate
-EXTRAS  = postgres valkey documents parquet knowledge
+  --no-emit-trusted-host --no-header --no-annotate --unsafe-package torch
+EXTRAS  = postgres valkey documents parquet knowledge glm oracle
 # A lock of an extra begins with serve.txt and holds what it adds. `dev` has every extra, so it is resolved first and
 # the others take its versions: whichever are installed together agree.
-ADDED = awk 'NR == FNR { seen[$$1]; next } /^[^ ]/ { added = !($$1 in seen) } added' requirements/serve.txt
+ADDED = awk 'NR == FNR { seen[$$1]; next } /^[^ ]/ { added = !/^#/ && !($$1 in seen) } added' requirements/serve.txt
 lock: ## renew the locks from pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip -q install pip-tools
 	@$(COMPILE) -o requirements/serve.txt pyproject.toml

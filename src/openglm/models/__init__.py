@@ -1,0 +1,1 @@
+"""One readable file for each architecture of the line, and the table of their names."""
