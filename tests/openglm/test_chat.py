@@ -1,4 +1,4 @@
-"""Conversations are written as the published templates write them, byte for byte, and read back by the relay's parser."""
+"""Conversations are written byte for byte as the published templates write them, and the relay reads them back."""
 
 from __future__ import annotations
 

@@ -1,31 +1,33 @@
-"""Keeping experts busy without a loss of their own: the router's bias moves against each expert's load.
+"""Keeping experts busy without a loss of their own: after each step the routers' biases move against the load.
 
-arXiv 2408.15664: ``b += u * sign(mean load - load)`` after each step. The bias only decides who is chosen, never the
-weight of the answer, and is no parameter, so no optimiser would ever move it.
+What moves is in ``parts/experts.py``; here are the loads of all ranks brought together, and what the log is told.
 """
 
 from __future__ import annotations
 
-import torch
 import torch.distributed as dist
 from torch import nn
 
-
-def routers(model: nn.Module) -> list[nn.Module]:
-    """The parts that choose experts: whoever counts loads beside a correction bias."""
-    return [part for part in model.modules() if hasattr(part, "loads") and hasattr(part, "e_score_correction_bias")]
+from openglm.parts.experts import SigmoidRouter
 
 
-@torch.no_grad()
-def rebalance(model: nn.Module, rate: float) -> float:
-    """Move every bias by ``rate`` and begin to count anew; returns the worst load, as a multiple of its layer's mean."""
-    worst = 1.0
-    for router in routers(model):
-        loads = router.loads.float()
+def rebalance(model: nn.Module, rate: float) -> float | None:
+    """Move every router's bias by ``rate``; the worst load as a multiple of its layer's mean, None without routers."""
+    worst = None
+    for router in _routers(model):
+        load = router.load.clone()
         if dist.is_initialized():
-            dist.all_reduce(loads)
-        mean = loads.mean()
-        router.e_score_correction_bias.add_(rate * torch.sign(mean - loads))
-        worst = max(worst, float(loads.max() / mean.clamp(min=1)))
-        router.loads.zero_()
+            dist.all_reduce(load)
+        worst = max(worst or 0.0, float(load.max() / load.mean().clamp(min=1)))
+        router.balance(load, rate)
     return worst
+
+
+def forget(model: nn.Module) -> None:
+    """Count anew: what was counted was no step of training."""
+    for router in _routers(model):
+        router.load.zero_()
+
+
+def _routers(model: nn.Module) -> list[SigmoidRouter]:
+    return [part for part in model.modules() if isinstance(part, SigmoidRouter)]

@@ -23,11 +23,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """All lines so far, oldest first; a last line that was cut off is left out."""
     if not path.exists():
         return []
-    found = []
-    for line in path.read_bytes().split(b"\n"):
-        if line.endswith(b"}"):
-            found.append(json.loads(line))
-    return found
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line.endswith(b"}")]
 
 
 class Log:

@@ -26,19 +26,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from openglm.errors import Refused
 from openglm.train import state
-from openglm.train.balance import rebalance, routers
+from openglm.train.balance import forget, rebalance
 from openglm.train.log import Log
 from openglm.train.loss import Loss, loss_of
 from openglm.train.optimisers import optimisers
-from openglm.train.plan import Plan, PlanError
+from openglm.train.plan import Plan
 from openglm.train.ranks import shard, summed, whole
 from openglm.train.schedules import SCHEDULES, Schedule
 from openglm.train.speed import flops, gemm_peak
 from openglm.train.trainable import Batch, Source
 
 
-class Diverged(Exception):
+class Diverged(RuntimeError):  # noqa: N818 - named for what happened, as all errors here are
     """The loss is no longer a number; says at which step, and where to go on from."""
 
 
@@ -57,8 +58,9 @@ class Run:
     def __post_init__(self) -> None:
         """Shard, if there is somebody to share with; make the optimisers; stand where the last checkpoint stands."""
         if self.plan.micro_batches % self.size:
-            raise PlanError(
-                f"micro_batches is {self.plan.micro_batches}; it must be a multiple of the {self.size} ranks."
+            raise Refused(
+                f"micro_batches is {self.plan.micro_batches}",
+                hint=f"There are {self.size} ranks: it must be a multiple of that.",
             )
         self.dtype = torch.bfloat16 if self.plan.dtype == "bfloat16" else torch.float32
         _shrink_embedding(self.model, self.plan.embedding_shrink)
@@ -116,8 +118,8 @@ class Run:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         figures = {"loss": loss, "accuracy": float(right / count), "lr": self.plan.lr * factor, "norm": float(norm)}
-        if self.plan.router_bias_rate and routers(self.model):
-            figures["worst_load"] = rebalance(self.model, self.plan.router_bias_rate)
+        if (worst := rebalance(self.model, self.plan.router_bias_rate)) is not None:
+            figures["worst_load"] = worst
         return {**figures, "positions": sum(batch.tokens.numel() for batch in batches) * self.size}
 
     def _batches(self) -> Iterator[Batch]:
@@ -140,8 +142,7 @@ class Run:
             with self._precision():
                 loss = loss_of(self.model, _on(batch, self.device))
             found.append(torch.stack([loss.nats, loss.right, batch.weights.sum().to(loss.nats)]))
-        for router in routers(self.model):
-            router.loads.zero_()
+        forget(self.model)
         self.model.train()
         nats, right, count = torch.stack(found).sum(0).tolist()
         return {"loss": nats / count, "accuracy": right / count}
@@ -155,8 +156,7 @@ class Run:
         work = flops(lambda: self._backward(batch, batch.weights.sum()))
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
-        for router in routers(self.model):
-            router.loads.zero_()
+        forget(self.model)
         return work, gemm_peak(self.dtype, self.device) * self.size
 
     def _due(self, every: int) -> bool:
@@ -165,9 +165,9 @@ class Run:
     def _resume(self) -> int:
         plan, kept = self.folder / "plan.json", state.checkpoints(self.folder / "checkpoints")
         if kept and (other := self.plan.same_walk(Plan.read(plan))):
-            raise PlanError(
-                f"{', '.join(other)} differ from the plan that {self.folder.name} was begun with. "
-                "Take the old values, or another folder."
+            raise Refused(
+                f"{', '.join(other)} differ from the plan that {self.folder.name} was begun with",
+                hint="Take the old values, or another folder.",
             )
         if self.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)

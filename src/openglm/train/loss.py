@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from openglm.train.trainable import Batch, Trainable
 
@@ -46,7 +46,7 @@ def _cross_entropy(model: Trainable, hidden: Tensor, targets: Tensor, weights: T
     for start in range(0, len(at), HEAD_ROWS):
         part = slice(start, start + HEAD_ROWS)
         logits = model.logits(rows[part]).float()
-        total = total + (F.cross_entropy(logits, target[part], reduction="none") * weight[part]).sum()
+        total = total + (functional.cross_entropy(logits, target[part], reduction="none") * weight[part]).sum()
         right = right + ((logits.detach().argmax(-1) == target[part]) * weight[part]).sum()
     return total, right
 

@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, Self
 
-
-class PlanError(Exception):
-    """A plan that cannot be followed; says which field, and what to do."""
+from openglm.errors import Refused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +49,13 @@ class Plan:
         """Refuse what cannot be meant."""
         for name in ("steps", "micro_batches", "keep"):
             if getattr(self, name) < 1:
-                raise PlanError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+                raise Refused(f"{name} is {getattr(self, name)}", hint="It must be at least 1.")
         if not 0 <= self.warmup < self.steps:
-            raise PlanError(f"warmup is {self.warmup}; it must be at least 0 and less than steps ({self.steps}).")
+            raise Refused(f"warmup is {self.warmup}", hint=f"It must be at least 0 and less than steps ({self.steps}).")
         if self.schedule == "stable" and not 0 < self.decay <= self.steps - self.warmup:
-            raise PlanError(f"decay is {self.decay}; the schedule stable needs 1 to {self.steps - self.warmup} steps.")
+            raise Refused(f"decay is {self.decay}", hint=f"The schedule stable needs 1 to {self.steps - self.warmup}.")
         if self.lr <= 0 or (self.matrix_lr is not None and self.matrix_lr <= 0):
-            raise PlanError("lr and matrix_lr must be above 0.")
+            raise Refused(f"lr is {self.lr}, matrix_lr is {self.matrix_lr}", hint="They must be above 0.")
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -68,7 +66,7 @@ class Plan:
         """What ``write`` wrote."""
         told = json.loads(path.read_text())
         if unknown := told.keys() - {field.name for field in fields(cls)}:
-            raise PlanError(f"{path.name} has {', '.join(sorted(unknown))}, which no plan has. Remove it.")
+            raise Refused(f"{path.name} has {', '.join(sorted(unknown))}, which no plan has", hint="Remove it.")
         return cls(**{**told, "betas": tuple(told.get("betas", cls.betas))})
 
     def same_walk(self, other: Plan) -> list[str]:
