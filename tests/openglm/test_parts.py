@@ -87,6 +87,15 @@ def test_a_mask_says_it_all_as_truth_or_as_numbers() -> None:
     torch.testing.assert_close(attend(q, k, v, torch.zeros(5, 5).masked_fill(~prefix, float("-inf"))), expected)
 
 
+@pytest.mark.parametrize(("new", "past", "masked"), [(7, 0, False), (3, 5, False), (6, 0, True)])
+def test_in_bf16_it_says_the_same_in_fewer_digits(new: int, past: int, masked: bool) -> None:
+    q = torch.randn(2, 4, new, 8).bfloat16()
+    k, v = (torch.randn(2, 2, past + new, 8).bfloat16() for _ in range(2))
+    prefix = (causal_mask(new, past) | (torch.arange(past + new) < 4))[None, None] if masked else None
+    exact = attend(q.float(), k.float(), v.float(), prefix)
+    torch.testing.assert_close(attend(q, k, v, prefix).float(), exact, atol=0.03, rtol=0.03)
+
+
 def test_attention_with_a_cache_answers_as_without() -> None:
     layer = GroupedQueryAttention(16, heads=4, kv_heads=2, head_dim=8, qkv_bias=True, qk_norm_eps=1e-5)
     rotation = Rotation(width=4, theta=100.0, pairing="halves")
