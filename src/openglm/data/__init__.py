@@ -1,0 +1,1 @@
+"""From a package's archive to a batch of tensors: corpora, tokenizers, shards, objectives, batches."""
