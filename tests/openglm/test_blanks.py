@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -113,7 +114,7 @@ def test_spans_never_touch_and_stay_inside_their_room(room: int, ratio: float, s
     found = spans.place(lengths, room, 7, rng)
     assert [end - start for start, end in found] == lengths
     assert all(7 <= start < end <= 7 + room for start, end in found)
-    assert all(left[1] < right[0] for left, right in zip(found, found[1:], strict=False))
+    assert all(left[1] < right[0] for left, right in pairwise(found))
 
 
 @given(documents_of_words, seeds)
@@ -275,8 +276,8 @@ def test_numbered_blanks_pair_a_mask_with_a_start_and_give_part_b_no_place() -> 
     assert sops == list(range(len(sops)))  # numbered as they are told
     assert sorted(masks) == sops
     assert (row.positions[0, row.context :] == 512).all()
-    with pytest.raises(ValueError, match="sentinels: .* numbered masks"):
-        few = replace(SPECIALS, sentinel_masks=(MASK,), sentinel_sops=(SOP,))
+    few = replace(SPECIALS, sentinel_masks=(MASK,), sentinel_sops=(SOP,))
+    with pytest.raises(ValueError, match=r"sentinels: .* numbered masks"):
         blanks.row(text, Plan("token"), Blanks(layout=Layout(sentinels=True)), few, ENDS, np.random.default_rng(5))
 
 
@@ -340,7 +341,7 @@ def test_what_cannot_be_is_refused_by_name() -> None:
     for length in (2, 600):
         with pytest.raises(ValueError, match="text: "):
             blanks.rows(np.arange(length), Plan("token"), Blanks(), SPECIALS, ENDS, np.random.default_rng(0))
+    config = Blanks(layout=Layout(block_mask_prob=0.5))
+    plain = replace(SPECIALS, dblock=None)
     with pytest.raises(ValueError, match=r"\[dBLOCK\]"):
-        config = Blanks(layout=Layout(block_mask_prob=0.5))
-        plain = replace(SPECIALS, dblock=None)
         blanks.rows(np.arange(200, 260), Plan("token"), config, plain, ENDS, np.random.default_rng(0))

@@ -119,9 +119,7 @@ def rows(
     return [row(piece, plan, config, specials, ends, rng) for piece in pieces]
 
 
-def row(
-    text: Ints, plan: Plan, config: Blanks, specials: Specials, ends: np.ndarray, rng: np.random.Generator
-) -> Row:
+def row(text: Ints, plan: Plan, config: Blanks, specials: Specials, ends: np.ndarray, rng: np.random.Generator) -> Row:
     """The row of one text; see `rows`."""
     if plan.task == "document":
         return _document(text, plan.generated, config, specials, rng)

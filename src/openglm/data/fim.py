@@ -3,9 +3,9 @@
     psm    <|code_prefix|> prefix <|code_suffix|> suffix <|code_middle|> middle
     spm    <|code_suffix|> suffix <|code_prefix|> prefix <|code_middle|> middle      CodeGeeX4's and GLM-4.5's order
 
-Pure numpy. It knows a tokenizer only as two functions, and `batches.py` is its caller. Cuts fall between characters, not
-between tokens: whoever asks for a completion stands in the middle of a word as often as not, and a model that was only
-trained at the seams of tokens writes badly there.
+Pure numpy. It knows a tokenizer only as two functions, and `batches.py` is its caller. Cuts fall between characters,
+not between tokens: whoever asks for a completion stands in the middle of a word as often as not, and a model that was
+only trained at the seams of tokens writes badly there.
 
 Source: Bavarian et al., arXiv 2207.14255 (rate, PSM and SPM, cuts at characters); the infilling guide of CodeGeeX4 for
 the marks and their order.
@@ -64,8 +64,8 @@ def rearranged(
 ) -> Ints:
     """A document (or the piece of one that fits a row), rearranged or not, as chance has it.
 
-    An end of document stays at the end, so that the model learns where a middle is over. The result is three marks longer,
-    and by however many tokens more its text has when it is cut elsewhere.
+    An end of document stays at the end, so that the model learns where a middle is over. The result is three marks
+    longer, and by however many tokens more its text has when it is cut elsewhere.
     """
     if rng.random() >= config.fim_rate:
         return document
@@ -76,5 +76,5 @@ def rearranged(
         return document
     first, second = sorted(rng.integers(0, len(text) + 1, 2).tolist())
     spm = bool(rng.random() < config.spm_rate)
-    parts = [encode(part) for part in (text[:first], text[first:second], text[second:])]
-    return np.array(ordered(*parts, specials, spm=spm) + [specials.eos] * ended, np.int64)
+    prefix, middle, suffix = encode(text[:first]), encode(text[first:second]), encode(text[second:])
+    return np.array(ordered(prefix, middle, suffix, specials, spm=spm) + [specials.eos] * ended, np.int64)

@@ -9,7 +9,8 @@
 (The paper counts first positions from 1, its code and this one from 0.) Pure numpy; it does not choose spans, and
 `blanks.py` is its only caller.
 
-Source: GLM, arXiv 2103.10360, figure 2; `make_block_data`, `make_masked_data` and `construct_blocks` of the official code.
+Source: GLM, arXiv 2103.10360, figure 2; `make_block_data`, `make_masked_data` and `construct_blocks` of the official
+code.
 """
 
 from __future__ import annotations
@@ -78,19 +79,25 @@ def infilled(
     told = [in_order[i] for i in rng.permutation(len(spans))] if layout.shuffle else in_order
     number = {span: i if layout.sentinels else 0 for i, span in enumerate(told)}
 
-    a_tokens, a_places, blanks, last = [], [], [], 0
+    a_tokens: list[Ints] = []
+    a_places: list[Ints] = []
+    blanks: list[int] = []  # where in part A
+    last = 0
     for start, end in in_order:
         blank = specials.sentinel_masks[number[start, end]] if layout.sentinels else mask
-        blanks.append(sum(map(len, a_tokens)) + start - last)
+        blanks.append(sum(len(part) for part in a_tokens) + start - last)
         a_tokens += [text[last:start], np.array([blank])]
         a_places += [places[last:start], places[start : start + 1]]
         last = end
     a_tokens.append(text[last:])
     a_places.append(places[last:])
-    context = sum(map(len, a_tokens))
     part_a = np.concatenate(a_tokens)
+    context = len(part_a)
 
-    b_tokens, b_targets, b_places, b_steps = [], [], [], []
+    b_tokens: list[Ints] = []
+    b_targets: list[Ints] = []
+    b_places: list[Ints] = []
+    b_steps: list[Ints] = []
     for start, end in told:
         length = end - start + 1
         words = text[start:end].copy()
@@ -107,8 +114,7 @@ def infilled(
         near = _beside(blanks, context, layout.context_mask_range)
         count = min(len(near), int(layout.context_mask_ratio * len(text)))
         noisy[rng.choice(near, count, replace=False)] = _dblock(specials)
-    weights = np.ones(context + sum(map(len, b_tokens)), np.float32)
-    weights[:context] = 0
+    weights = np.concatenate([np.zeros(context), np.ones(sum(len(part) for part in b_tokens))]).astype(np.float32)
     return Row(
         tokens=np.concatenate([noisy, *b_tokens]).astype(np.int64),
         targets=np.concatenate([part_a, *b_targets]).astype(np.int64),
@@ -123,7 +129,7 @@ def infilled(
 
 
 def continued(text: Ints, kept: int, mask: int, layout: Layout, specials: Specials) -> Row:
-    """The first `kept` tokens, a blank, and the rest of the text to be written. The text's own end is the last target."""
+    """The first `kept` tokens, a blank, and the rest to be written; the text's own end is the last target."""
     source, rest = text[:kept], text[kept:]
     length = len(text) + 1
     places = np.minimum(np.arange(length), kept)

@@ -3,9 +3,10 @@
 Pure numpy; all chance comes from the generator that is handed in. It does not know what is done with a span:
 `blanks.py` asks here, `parts_ab.py` lays the result out.
 
-Source: `ConstructBlockStrategy` of github.com/THUDM/GLM (`blocklm_utils.py`), whose laws are kept one by one. Two things
-differ, both so that a batch has as many rows as it was given texts: the official code drops a sample in which not all
-spans fit (here those that fit are kept), and takes no span at all of a sample under seven tokens (here at least one).
+Source: `ConstructBlockStrategy` of github.com/THUDM/GLM (`blocklm_utils.py`), whose laws are kept one by one. Two
+things differ, both so that a batch has as many rows as it was given texts: the official code drops a sample in which
+not all spans fit (here those that fit are kept), and takes no span of a sample under seven tokens (here one at least).
+A third is a defect that is not kept: [CLS] of a later document in a pack is never part of a sentence.
 """
 
 from __future__ import annotations
@@ -65,9 +66,7 @@ def documents(text: Ints, specials: Specials) -> list[tuple[int, int]]:
     return found
 
 
-def fitted(
-    text: Ints, lengths: list[int], ratio: float, specials: Specials, rng: np.random.Generator
-) -> list[Span]:
+def fitted(text: Ints, lengths: list[int], ratio: float, specials: Specials, rng: np.random.Generator) -> list[Span]:
     """Spans of these lengths that cross no document's end. Short documents get their share first, the longest the rest.
 
     Raises:
