@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 WINDOW = 100  # steps that a spike is measured against
 SPIKE = 5.0  # deviations above their mean
@@ -27,17 +27,31 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 class Log:
-    """Writes ``log.jsonl`` in a run's folder and tells the reader on ``screen``; only rank 0 has one."""
+    """Writes ``log.jsonl`` in a run's folder and tells the reader on ``screen``; all ranks but one are silent."""
 
-    def __init__(self, folder: Path, steps: int, done: int, screen: TextIO | None = None) -> None:
+    def __init__(
+        self, folder: Path, steps: int, done: int, screen: TextIO | None = None, *, writes: bool = True
+    ) -> None:
         """``done`` steps are behind us: later lines belong to a walk that was cut off."""
         self._steps, self._screen = steps, screen if screen is not None else sys.stderr
-        path = folder / "log.jsonl"
-        kept = [line for line in read(path) if line["step"] <= done]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        self._file = path.open("a")
-        self._recent = deque((line["loss"] for line in kept if "loss" in line), maxlen=WINDOW)
+        self._file: TextIO | None = None
+        self._recent: deque[float] = deque(maxlen=WINDOW)
         self._began, self._first, self._said = time.monotonic(), done, 0.0
+        if writes:
+            path = folder / "log.jsonl"
+            kept = [line for line in read(path) if line["step"] <= done]
+            path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            self._file = path.open("a")
+            self._recent.extend(line["loss"] for line in kept if "event" not in line)
+
+    def __enter__(self) -> Self:
+        """Open until the walk ends, however it ends."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """No more lines."""
+        if self._file:
+            self._file.close()
 
     def step(self, step: int, **figures: float) -> None:
         """One step's figures, ``loss`` among them."""
@@ -58,10 +72,6 @@ class Log:
         told = "  ".join(f"{key} {_short(value)}" for key, value in figures.items())
         self._say(f"· step {step} of {self._steps}  {name}  {told}")
 
-    def close(self) -> None:
-        """No more lines."""
-        self._file.close()
-
     def _spike(self, loss: float) -> float:
         """How many deviations above the recent steps, if that is too many."""
         if len(self._recent) < WINDOW // 2:
@@ -71,11 +81,13 @@ class Log:
         return round(above, 2) if above > SPIKE else 0.0
 
     def _write(self, **line: object) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        if self._file:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
 
     def _say(self, text: str) -> None:
-        print(text, file=self._screen, flush=True)
+        if self._file:
+            print(text, file=self._screen, flush=True)
 
 
 def _short(value: float) -> str:

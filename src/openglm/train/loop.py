@@ -1,7 +1,7 @@
 """A training run, and the walk of a step through it; read this first.
 
     1 rate       the schedule's factor of this step            schedules
-    2 batches    this rank's share of the step's micro-batches Source
+    2 batches    this rank's micro-batches                     data
     3 loss       forward and backward, one batch at a time     loss
     4 clip       the gradient's norm over all ranks
     5 move       AdamW and Muon                                optimisers
@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from openglm.data.batches import Batch
 from openglm.errors import Refused
 from openglm.train import state
 from openglm.train.balance import forget, rebalance
@@ -36,7 +37,7 @@ from openglm.train.plan import Plan
 from openglm.train.ranks import shard, summed, whole
 from openglm.train.schedules import SCHEDULES, Schedule
 from openglm.train.speed import flops, gemm_peak
-from openglm.train.trainable import Batch, Source
+from openglm.train.trainable import Source
 
 
 class Diverged(RuntimeError):  # noqa: N818 - named for what happened, as all errors here are
@@ -57,10 +58,10 @@ class Run:
 
     def __post_init__(self) -> None:
         """Shard, if there is somebody to share with; make the optimisers; stand where the last checkpoint stands."""
-        if self.plan.micro_batches % self.size:
+        if self.plan.mtp_weight and not getattr(self.model.config, "num_nextn_predict_layers", 0):
             raise Refused(
-                f"micro_batches is {self.plan.micro_batches}",
-                hint=f"There are {self.size} ranks: it must be a multiple of that.",
+                f"mtp_weight is {self.plan.mtp_weight}",
+                hint="The model has no layer that predicts further; set it to 0.",
             )
         self.dtype = torch.bfloat16 if self.plan.dtype == "bfloat16" else torch.float32
         _shrink_embedding(self.model, self.plan.embedding_shrink)
@@ -79,25 +80,20 @@ class Run:
 
     def walk(self) -> None:
         """Take the steps that are left."""
-        log = Log(self.folder, self.plan.steps, self.step) if self.rank == 0 else None
         work, peak = self._speed()
         self.model.train()
-        while self.step < self.plan.steps:
-            began = time.perf_counter()
-            figures = self._one()
-            took_s = time.perf_counter() - began
-            self.step += 1
-            if log:
-                rate = figures.pop("positions") / took_s
-                log.step(self.step, **figures, tokens_per_s=rate, mfu=work * self.plan.micro_batches / took_s / peak)
-            if self._due(self.plan.evaluate_every) and self.held_out:
-                found = self.evaluate()
-                if log:
-                    log.event(self.step, "held_out", **found)
-            if self._due(self.plan.save_every) or self.step == self.plan.steps:
-                self._save()
-        if log:
-            log.close()
+        with Log(self.folder, self.plan.steps, self.step, writes=self.rank == 0) as log:
+            while self.step < self.plan.steps:
+                began = time.perf_counter()
+                figures = self._one()
+                took_s = time.perf_counter() - began
+                self.step += 1
+                rate, mfu = figures.pop("positions") / took_s, work * self.plan.micro_batches / took_s / peak
+                log.step(self.step, **figures, tokens_per_s=rate, mfu=mfu)
+                if self._due(self.plan.evaluate_every) and self.held_out:
+                    log.event(self.step, "held_out", **self.evaluate())
+                if self._due(self.plan.save_every) or self.step == self.plan.steps:
+                    self._save()
 
     def _one(self) -> dict[str, float]:
         factor = self.schedule(self.step)
@@ -124,8 +120,8 @@ class Run:
 
     def _batches(self) -> Iterator[Batch]:
         first = self.step * self.plan.micro_batches
-        for number in range(first + self.rank, first + self.plan.micro_batches, self.size):
-            yield _on(self.source.batch(number), self.device)
+        for number in range(first, first + self.plan.micro_batches):
+            yield self.source[number].to(self.device)
 
     def _backward(self, batch: Batch, count: Tensor) -> tuple[Tensor, Tensor]:
         with self._precision():
@@ -140,7 +136,7 @@ class Run:
         found = []
         for batch in self.held_out:
             with self._precision():
-                loss = loss_of(self.model, _on(batch, self.device))
+                loss = loss_of(self.model, batch.to(self.device))
             found.append(torch.stack([loss.nats, loss.right, batch.weights.sum().to(loss.nats)]))
         forget(self.model)
         self.model.train()
@@ -152,7 +148,7 @@ class Run:
 
     def _speed(self) -> tuple[float, float]:
         """(operations of a micro-batch, operations a second of this machine's fastest product)."""
-        batch = _on(self.source.batch(self.step * self.plan.micro_batches + self.rank), self.device)
+        batch = self.source[self.step * self.plan.micro_batches].to(self.device)
         work = flops(lambda: self._backward(batch, batch.weights.sum()))
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -199,7 +195,3 @@ def _shrink_embedding(model: nn.Module, share: float) -> None:
     for part in model.modules():
         if isinstance(part, nn.Embedding):
             part.register_forward_hook(shrunk)
-
-
-def _on(batch: Batch, device: torch.device) -> Batch:
-    return Batch(*(None if part is None else part.to(device) for part in batch))

@@ -6,13 +6,15 @@ small size the head is the largest matrix of all.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from openglm.train.trainable import Batch, Trainable
+from openglm.data.batches import Batch
+from openglm.train.trainable import Trainable
 
 HEAD_ROWS = 4096  # positions that go through the head at a time: bounds the logits to HEAD_ROWS × vocabulary
 
@@ -30,35 +32,37 @@ class Loss(NamedTuple):
 
 def loss_of(model: Trainable, batch: Batch, mtp_weight: float = 0.0) -> Loss:
     """Of one batch: tokens [B, T], targets [B, T] (already shifted: they align with the tokens), weights [B, T]."""
-    hidden = model.hidden(batch.tokens, batch.positions, batch.mask)
-    total, right = _cross_entropy(model, hidden, batch.targets, batch.weights)
+    mask = batch.mask()
+    hidden = model.hidden(batch.tokens, batch.positions, mask)
+    total, right = _cross_entropy(model.logits, hidden, batch.targets, batch.weights)
     nats = total.detach()
     if mtp_weight:
-        total = total + mtp_weight * _multi_token(model, hidden, batch)
+        total = total + mtp_weight * _multi_token(model, hidden, batch, mask)
     return Loss(total, nats, right)
 
 
-def _cross_entropy(model: Trainable, hidden: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _cross_entropy(
+    head: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
     """The weighted sum of nats, and of right guesses."""
     at = weights.flatten().nonzero().squeeze(-1)
     rows, target, weight = hidden.flatten(0, 1)[at], targets.flatten()[at], weights.flatten()[at].float()
     total, right = hidden.new_zeros((), dtype=torch.float32), hidden.new_zeros((), dtype=torch.float32)
     for start in range(0, len(at), HEAD_ROWS):
         part = slice(start, start + HEAD_ROWS)
-        logits = model.logits(rows[part]).float()
+        logits = head(rows[part]).float()
         total = total + (functional.cross_entropy(logits, target[part], reduction="none") * weight[part]).sum()
         right = right + ((logits.detach().argmax(-1) == target[part]) * weight[part]).sum()
     return total, right
 
 
-def _multi_token(model: Trainable, hidden: Tensor, batch: Batch) -> Tensor:
+def _multi_token(model: Trainable, hidden: Tensor, batch: Batch, mask: Tensor | None) -> Tensor:
     """Multi-token prediction: from the state at t and the token at t+1, the token after it.
 
     The target of position t is that of position t+1 in the batch (DeepSeek-V3, arXiv 2412.19437 §2.2), so the last
-    position of a row has none.
+    position of a row has none, and neither has one whose own target carries no loss.
     """
-    ahead = model.mtp_hidden(hidden, batch.targets, batch.positions, batch.mask)
-    targets, weights = batch.targets.roll(-1, dims=1), batch.weights.roll(-1, dims=1)
-    weights = weights * batch.weights  # both tokens must be of the same stretch of loss
+    ahead = model.mtp_hidden(batch.targets, hidden, batch.positions + 1, mask)
+    weights = batch.weights.roll(-1, dims=1) * (batch.weights > 0)
     weights[:, -1] = 0
-    return _cross_entropy(model, ahead, targets, weights)[0]
+    return _cross_entropy(model.mtp_logits, ahead, batch.targets.roll(-1, dims=1), weights)[0]

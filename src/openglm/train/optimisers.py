@@ -76,17 +76,18 @@ def optimisers(
 
     Without ``matrix_lr`` AdamW takes them all. Norms and biases never decay. A tied weight is one parameter.
     """
-    inside = {id(weight) for block in model.blocks() for weight in block.parameters()}
+    ends = {id(weight) for part in model.modules() if isinstance(part, nn.Embedding) for weight in part.parameters()}
+    ends.add(id(model.head.weight))
     matrices, tables, rest = [], [], []
     for weight in model.parameters():
         if not weight.requires_grad:
             continue
         if weight.ndim < 2:
             rest.append(weight)
-        elif id(weight) in inside and matrix_lr is not None:
-            matrices.append(weight)
-        else:
+        elif id(weight) in ends or matrix_lr is None:
             tables.append(weight)
+        else:
+            matrices.append(weight)
     groups = [{"params": tables, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
     found: list[torch.optim.Optimizer] = [
         torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, eps=1e-8, fused=True)

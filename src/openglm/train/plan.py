@@ -16,7 +16,7 @@ class Plan:
 
     steps: int
     micro_batches: int = 1
-    """Of one step, over all ranks: they are accumulated before the weights move."""
+    """Of one step, on each rank: their gradients are added up before the weights move."""
     lr: float = 3e-3
     """Of embeddings, head, norms and biases (AdamW)."""
     matrix_lr: float | None = None

@@ -1,6 +1,6 @@
 """The processes of a run: one by itself, or as many as ``torchrun`` started; nobody else here knows the difference.
 
-With several, layers are sharded by FSDP2 (``fully_shard``), and each rank takes its part of a step's micro-batches.
+With several, layers are sharded by FSDP2 (``fully_shard``), and each rank reads its own rows of a batch.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def ranks() -> Iterator[tuple[int, int]]:
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
         yield dist.get_rank(), dist.get_world_size()
+        dist.barrier()  # who leaves while another still talks takes it down with it
     finally:
         dist.destroy_process_group()
 
@@ -35,10 +36,10 @@ def ranks() -> Iterator[tuple[int, int]]:
 def shard(model: nn.Module, dtype: torch.dtype) -> None:
     """Split every layer's weights over the ranks; gathered in ``dtype`` when used, gradients summed in float32."""
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
-    for block in model.blocks():
+    for block in model.blocks:
         fully_shard(block, mp_policy=policy)
     fully_shard(model, mp_policy=policy)
-    for name in ("hidden", "logits", "mtp_hidden"):
+    for name in ("hidden", "logits", "mtp_hidden", "mtp_logits"):
         if hasattr(model, name):
             register_fsdp_forward_method(model, name)
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,8 @@ def save(folder: Path, step: int, model: nn.Module, optimisers: list[Optimizer],
         shutil.rmtree(partial, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
     wait()
-    dcp.save(_state(model, optimisers), checkpoint_id=partial)
+    with _quietly():
+        dcp.save(_state(model, optimisers), checkpoint_id=partial)
     wait()
     if rank == 0:
         shutil.rmtree(path, ignore_errors=True)
@@ -49,8 +53,17 @@ def save(folder: Path, step: int, model: nn.Module, optimisers: list[Optimizer],
 def load(path: Path, model: nn.Module, optimisers: list[Optimizer]) -> None:
     """Read into a model and optimisers that were made as they were for ``save``; every rank calls this."""
     state = _state(model, optimisers)
-    dcp.load(state, checkpoint_id=path)
+    with _quietly():
+        dcp.load(state, checkpoint_id=path)
     set_state_dict(model, optimisers, model_state_dict=state["model"], optim_state_dict=state["optimisers"])
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """One process by itself is meant, so torch need not wonder."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
+        yield
 
 
 def _state(model: nn.Module, optimisers: list[Optimizer]) -> dict[str, Any]:

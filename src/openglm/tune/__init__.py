@@ -1,0 +1,1 @@
+"""Fine-tuning: examples, adapters, preferences; the steps are those of ``openglm.train``."""
