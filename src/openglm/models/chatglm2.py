@@ -166,7 +166,6 @@ class ChatGLM2(Decoder):
         assert isinstance(words, nn.Embedding)
         return words
 
-    @property
     def blocks(self) -> Sequence[nn.Module]:
         """``transformer.encoder.layers``."""
         return self.transformer.encoder["layers"]

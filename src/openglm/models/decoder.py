@@ -38,7 +38,6 @@ class Decoder(nn.Module, ABC):
     def embedding(self) -> nn.Embedding:
         """Tokens to vectors."""
 
-    @property
     @abstractmethod
     def blocks(self) -> Sequence[nn.Module]:
         """The layers of the trunk: ``block(x, angles, mask, layer_cache) -> x``, all ``[B, T, D]``."""
@@ -82,7 +81,7 @@ class Decoder(nn.Module, ABC):
             mask = causal_mask(new, past, tokens.device)  # once, not in every layer
         angles = self.rotation.angles(positions)
         x = self.embedding(tokens)
-        for number, block in enumerate(self.blocks):
+        for number, block in enumerate(self.blocks()):
             x = block(x, angles, mask, None if cache is None else cache.layers[number])
         return self.final_norm(x)
 
@@ -98,22 +97,6 @@ class Decoder(nn.Module, ABC):
         """An empty cache for ``batch`` sequences of up to ``capacity`` tokens, where the model is and as precise."""
         weight = self.embedding.weight
         return Cache(self.cache_shapes(), batch=batch, capacity=capacity, dtype=weight.dtype, device=weight.device)
-
-    def routers(self) -> list[SigmoidRouter]:
-        """The routers of experts, in the order of layers; none in a dense model."""
-        return [module for module in self.modules() if isinstance(module, SigmoidRouter)]
-
-    def router_loads(self) -> Tensor:
-        """Tokens that each expert of each router got since the last balancing: ``[routers, experts]``, fp32.
-
-        Counted in training mode. Where several processes train, sum these over them before balancing.
-        """
-        return torch.stack([router.load for router in self.routers()])
-
-    def balance_routers(self, loads: Tensor, rate: float) -> None:
-        """Move every router's bias by ``rate`` against ``loads`` (as ``router_loads`` gives them), and count anew."""
-        for router, load in zip(self.routers(), loads, strict=True):
-            router.balance(load, rate)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
@@ -157,7 +140,6 @@ class CausalLM(Decoder):
         """``model.embed_tokens``."""
         return self.model.embed_tokens
 
-    @property
     def blocks(self) -> Sequence[nn.Module]:
         """``model.layers``, without those that predict further tokens."""
         return self.model.layers[: self.config.num_hidden_layers]

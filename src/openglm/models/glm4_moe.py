@@ -28,7 +28,6 @@ from openglm.errors import Refused
 from openglm.models.config import PublishedConfig
 from openglm.models.decoder import CausalLM
 from openglm.models.glm4 import Block, attention_of
-from openglm.parts.attention import causal_mask
 from openglm.parts.cache import Cache
 from openglm.parts.experts import Experts, MixtureOfExperts, SigmoidRouter
 from openglm.parts.feed_forward import GatedFeedForward
@@ -191,8 +190,8 @@ class Glm4Moe(CausalLM):
 
     def mtp_hidden(
         self,
-        tokens: Tensor,
         hidden: Tensor,
+        tokens: Tensor,
         positions: Tensor | None = None,
         mask: Tensor | None = None,
         cache: Cache | None = None,
@@ -201,17 +200,15 @@ class Glm4Moe(CausalLM):
     ) -> Tensor:
         """States that predict one token further than ``hidden`` does: ``[B, T, D]``.
 
-        ``tokens`` ``[B, T]`` are the *next* ones: ``tokens[:, i]`` is what ``hidden[:, i]`` was to predict. ``hidden``
-        is what ``hidden()`` gave (normalised), or ``mtp_hidden`` of the depth before. ``positions`` are those of
-        ``tokens``, one further than the trunk's, unless given. ``cache`` has a place for each depth.
+        ``hidden`` ``[B, T, D]`` is what ``hidden()`` gave (normalised), or ``mtp_hidden`` of the depth before.
+        ``tokens`` ``[B, T]`` are what ``hidden`` was to predict: the next ones. ``positions`` are those of ``hidden``
+        (only differences count), ``cache`` has a place for each depth.
         """
         block = self.prediction_block(depth)
         layer = None if cache is None else cache.layers[self.config.num_hidden_layers + depth]
         past, new = (0 if layer is None else layer.length), tokens.shape[1]
         if positions is None:
-            positions = torch.arange(past + depth + 1, past + depth + 1 + new, device=tokens.device)[None]
-        if mask is None and past and new > 1:
-            mask = causal_mask(new, past, tokens.device)
+            positions = torch.arange(past, past + new, device=tokens.device)[None]
         embedded = (block.embed_tokens or self.embedding)(tokens)
         x = block(block.joined(embedded, hidden), self.rotation.angles(positions), mask, layer)
         return block.shared_head.norm(x)
