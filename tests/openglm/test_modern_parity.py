@@ -9,7 +9,8 @@ import torch
 
 pytest.importorskip("transformers", reason="make setup-oracle")
 
-from glm_oracle import CASES, again, decoded, far, loss, oracle, published, some_tokens
+from glm_models import decoded, far, some_tokens
+from glm_oracle import CASES, again, loss, oracle, published
 from openglm.checkpoint.folder import load, save
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from transformers.cache_utils import MtpCache
 from transformers.modeling_layers import MtpModel
 
-from glm_oracle import LITE, MOE, far, randomise, some_tokens
+from glm_models import LITE, MOE, far, randomise, some_tokens
 from openglm.checkpoint.folder import load, save
 
 MODELS = {"glm4_moe": MOE, "glm4_moe_lite": LITE | {"first_k_dense_replace": 1}}

@@ -10,8 +10,8 @@ i + 1, and its output predicts token i + 2 through the same head.
 
     x = eh_proj([enorm(embed(token i+1)), hnorm(state i)])  →  one block with experts  →  shared_head.norm
 
-GLM-4.5 publishes an embedding and a head of its own for that layer, 4.6 and later share the trunk's. No field of
-config.json says so: the names in the checkpoint do.
+The files of GLM-4.5, 4.7 and 4.7-Flash have an embedding and a head of that layer's own, those of 4.6 have not and it
+uses the trunk's. No field of config.json says so: the names in the checkpoint do.
 """
 
 from __future__ import annotations
