@@ -17,6 +17,7 @@ from openglm.data.fim import Middles
 from openglm.data.parts_ab import Layout
 from openglm.data.shards import Shards
 from openglm.data.specials import PUBLISHED, find
+from openglm.errors import Refused
 
 IDS = {name: 128 + i for i, name in enumerate((*PUBLISHED, "[CLS]", "[dBLOCK]"))}  # below: ASCII, a character a token
 SPECIALS = find(IDS)
@@ -109,7 +110,7 @@ def test_an_interrupted_run_goes_on_and_leaves_the_same_bytes(tmp_path: Path) ->
         shards.write(
             folder, found, stumbling, vocabulary=VOCABULARY, eos=SPECIALS.eos, source="test", documents_per_shard=7
         )
-    with pytest.raises(FileNotFoundError, match="no complete shards"):
+    with pytest.raises(Refused, match="no complete shards"):
         Shards(folder)
     again: list[str] = []
 
@@ -126,10 +127,10 @@ def test_an_interrupted_run_goes_on_and_leaves_the_same_bytes(tmp_path: Path) ->
 
 def test_tokens_of_another_source_are_not_taken_for_these(tmp_path: Path) -> None:
     written(tmp_path, texts())
-    with pytest.raises(ValueError, match=r"source: .* another corpus"):
+    with pytest.raises(Refused, match=r"source: .* another corpus"):
         written(tmp_path, texts(), source="other")
     (tmp_path / "index.json").unlink()
-    with pytest.raises(ValueError, match=r"source: .* another corpus"):
+    with pytest.raises(Refused, match=r"source: .* another corpus"):
         written(tmp_path, texts(), source="other")
 
 
@@ -137,12 +138,12 @@ def test_a_changed_byte_is_found(tmp_path: Path) -> None:
     read = written(tmp_path, texts())
     path = tmp_path / "00002.tokens"
     path.write_bytes(b"\x01" + path.read_bytes()[1:])
-    with pytest.raises(ValueError, match="00002: its bytes changed"):
+    with pytest.raises(Refused, match="00002: its bytes changed"):
         read.verify()
 
 
 def test_a_corpus_without_texts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="texts: there are none"):
+    with pytest.raises(Refused, match="texts: there are none"):
         written(tmp_path, [])
 
 
@@ -213,9 +214,9 @@ def test_padding_counts_nothing_and_rounds_up(tmp_path: Path) -> None:
 
 def test_a_batch_larger_than_the_corpus_is_refused(tmp_path: Path) -> None:
     found = written(tmp_path, texts(3))
-    with pytest.raises(ValueError, match="length, rows: a batch has 1000 × 40 tokens"):
+    with pytest.raises(Refused, match="length, rows: a batch has 1000 × 40 tokens"):
         batches(found, Causal(), rows=1000)
-    with pytest.raises(ValueError, match="rank=2 of world=2"):
+    with pytest.raises(Refused, match="rank=2 of world=2"):
         batches(found, Causal(), rank=2, world=2)
 
 
@@ -254,12 +255,12 @@ def test_documents_are_rearranged_as_often_as_asked() -> None:
 
 
 def test_refusals_of_the_causal_objectives_name_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match="fim_rate: 2 is no share"):
+    with pytest.raises(Refused, match="fim_rate: 2 is no share"):
         Middles(fim_rate=2)
-    with pytest.raises(ValueError, match="text: 1 tokens"):
+    with pytest.raises(Refused, match="text: 1 tokens"):
         causal.shifted(np.array([1]))
     plain = find({name: i for i, name in enumerate(PUBLISHED[:18])})
-    with pytest.raises(ValueError, match=r"no <.code_prefix.>"):
+    with pytest.raises(Refused, match=r"no <.code_prefix.>"):
         fim.ordered([1], [2], [3], plain)
-    with pytest.raises(ValueError, match=r"it has no \[MASK\]"):
+    with pytest.raises(Refused, match=r"it has no \[MASK\]"):
         find({"<sop>": 1})

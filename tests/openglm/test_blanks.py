@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from openglm.data import blanks, parts_ab, spans
 from openglm.data.blanks import Blanks, Plan
-from openglm.data.masks import prefix_mask
 from openglm.data.parts_ab import Layout
 from openglm.data.rows import Row
 from openglm.data.specials import Specials
+from openglm.errors import Refused
+from openglm.parts.masks import prefix_mask
 
 MASK, GMASK, SMASK, SOP, EOP, EOS, CLS, DBLOCK = range(1, 9)
 SENTINELS = tuple(range(10, 42))
@@ -277,7 +278,7 @@ def test_numbered_blanks_pair_a_mask_with_a_start_and_give_part_b_no_place() -> 
     assert sorted(masks) == sops
     assert (row.positions[0, row.context :] == 512).all()
     few = replace(SPECIALS, sentinel_masks=(MASK,), sentinel_sops=(SOP,))
-    with pytest.raises(ValueError, match=r"sentinels: .* numbered masks"):
+    with pytest.raises(Refused, match=r"sentinels: .* numbered masks"):
         blanks.row(text, Plan("token"), Blanks(layout=Layout(sentinels=True)), few, ENDS, np.random.default_rng(5))
 
 
@@ -330,18 +331,18 @@ def test_the_same_seed_gives_the_same_row(words: list[list[int]], task: str, lay
 
 
 def test_what_cannot_be_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="bert_prob"):
+    with pytest.raises(Refused, match="bert_prob"):
         Blanks(bert_prob=1.5)
-    with pytest.raises(ValueError, match="bert_prob, sentence_prob"):
+    with pytest.raises(Refused, match="bert_prob, sentence_prob"):
         Blanks(bert_prob=0.9, sentence_prob=0.2)
-    with pytest.raises(ValueError, match="masked_lm"):
+    with pytest.raises(Refused, match="masked_lm"):
         Blanks(masked_lm=True, bert_prob=0.5)
-    with pytest.raises(ValueError, match="short_seq_prob"):
+    with pytest.raises(Refused, match="short_seq_prob"):
         Blanks(short_seq_prob=0.1, layout=Layout(length_max=20))
     for length in (2, 600):
-        with pytest.raises(ValueError, match="text: "):
+        with pytest.raises(Refused, match="text: "):
             blanks.rows(np.arange(length), Plan("token"), Blanks(), SPECIALS, ENDS, np.random.default_rng(0))
     config = Blanks(layout=Layout(block_mask_prob=0.5))
     plain = replace(SPECIALS, dblock=None)
-    with pytest.raises(ValueError, match=r"\[dBLOCK\]"):
+    with pytest.raises(Refused, match=r"\[dBLOCK\]"):
         blanks.rows(np.arange(200, 260), Plan("token"), config, plain, ENDS, np.random.default_rng(0))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from openglm.data import fim, tokenizer
 from openglm.data.specials import PUBLISHED, classic
 from openglm.data.tokenizer import Tokenizer, train_bpe, train_characters
+from openglm.errors import Refused
 
 CODE = inspect.getsource(inspect) + "def hello():\n    return '床前明月光'\n"
 POEMS = ["床前明月光，疑是地上霜。\n舉頭望明月，低頭思故鄉。", "春眠不覺曉，處處聞啼鳥。\n夜來風雨聲，花落知多少。"]
@@ -114,15 +115,15 @@ def test_code_is_cut_between_characters_and_comes_back() -> None:
 
 
 def test_what_cannot_be_trained_or_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"size: 100 is too small; .* are 294"):
+    with pytest.raises(Refused, match=r"size: 100 is too small; .* are 294"):
         train_bpe([CODE], 100)
-    with pytest.raises(ValueError, match="size: the texts give only"):
+    with pytest.raises(Refused, match="size: the texts give only"):
         train_characters(POEMS, 5000)
-    with pytest.raises(FileNotFoundError, match="no tokenizer is there"):
+    with pytest.raises(Refused, match="no tokenizer is there"):
         Tokenizer.load(tmp_path / "none.json")
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"it is no tokenizer\.json"):
+    with pytest.raises(Refused, match=r"it is no tokenizer\.json"):
         Tokenizer.load(tmp_path / "other.json")
     tokenizer.Library(tokenizer.models.BPE()).save(str(tmp_path / "foreign.json"))
-    with pytest.raises(ValueError, match=r"it has no \[MASK\]"):
+    with pytest.raises(Refused, match=r"it has no \[MASK\]"):
         Tokenizer.load(tmp_path / "foreign.json")

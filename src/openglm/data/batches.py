@@ -21,10 +21,11 @@ import torch
 from openglm.data import blanks, causal, fim
 from openglm.data.blanks import Blanks
 from openglm.data.fim import Decode, Encode, Middles
-from openglm.data.masks import prefix_mask
 from openglm.data.rows import Ints, Row
 from openglm.data.shards import Shards
 from openglm.data.specials import Specials
+from openglm.errors import Refused
+from openglm.parts.masks import prefix_mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,17 +158,19 @@ class Batches:
             multiple: T is rounded up to a multiple of this.
 
         Raises:
-            ValueError: the corpus is shorter than one batch, or a number makes no sense.
+            Refused: the corpus is shorter than one batch, or a number makes no sense.
         """
         if not (length > 2 and rows > 0 and 0 <= rank < world):
-            raise ValueError(
-                f"length={length}, rows={rows}, rank={rank} of world={world}: one of them is out of range."
+            raise Refused(
+                f"length={length}, rows={rows}, rank={rank} of world={world}",
+                hint="Give a length above 2, rows above 0, and a rank below world.",
             )
+
         self.rows_per_epoch = (shards.tokens - objective.overlap) // length
         if self.rows_per_epoch < rows * world:
-            raise ValueError(
-                f"length, rows: a batch has {rows * world} × {length} tokens, the corpus only {shards.tokens}. "
-                "Make the batch smaller or the corpus larger."
+            raise Refused(
+                f"length, rows: a batch has {rows * world} × {length} tokens, the corpus only {shards.tokens}",
+                hint="Make the batch smaller or the corpus larger.",
             )
         self.shards, self.objective, self.length, self.rows, self.seed = shards, objective, length, rows, seed
         self.pad, self.rank, self.world, self.multiple = pad, rank, world, multiple

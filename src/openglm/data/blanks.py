@@ -23,6 +23,7 @@ from openglm.data.parts_ab import Layout, continued, infilled, masked
 from openglm.data.rows import Ints, Row
 from openglm.data.spans import draw_lengths, fitted, length_weights, some_sentences
 from openglm.data.specials import Specials
+from openglm.errors import Refused
 
 SHORT_MIN = 32  # the official code's least length of a shortened sample
 SPAN_MAX = 39  # and its longest span of a token-level blank
@@ -52,18 +53,21 @@ class Blanks:
         """Refuse what cannot be.
 
         Raises:
-            ValueError: a share outside 0..1, or two arms that exclude each other.
+            Refused: a share outside 0..1, or two arms that exclude each other.
         """
         shares = ("bert_prob", "sentence_prob", "bert_ratio", "sentence_ratio", "gpt_min_ratio", "gpt_infill_prob")
         for name in (*shares, "single_span_prob", "short_seq_prob"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is no share. Give a number from 0 to 1.")
+                raise Refused(f"{name}: {getattr(self, name)} is no share", hint="Give a number from 0 to 1.")
         if self.bert_prob + self.sentence_prob > 1 + 1e-9:
-            raise ValueError("bert_prob, sentence_prob: together more than 1. What is left of 1 is document-level.")
+            raise Refused("bert_prob, sentence_prob: together more than 1", hint="What is left of 1 is document-level.")
         if self.masked_lm and (self.bert_prob < 1 or not self.layout.bidirectional):
-            raise ValueError("masked_lm: BERT's objective is token-level and sees both ways. Leave bert_prob at 1.")
+            raise Refused("masked_lm: BERT's objective is token-level and sees both ways", hint="Leave bert_prob at 1.")
         if self.short_seq_prob and self.layout.length_max <= SHORT_MIN + 1:
-            raise ValueError(f"short_seq_prob: needs a layout.length_max above {SHORT_MIN + 1}.")
+            raise Refused(
+                f"short_seq_prob: texts of {self.layout.length_max} cannot be cut",
+                hint=f"Make layout.length_max more than {SHORT_MIN + 1}.",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,10 @@ def rows(
         rng: the source of all chance.
 
     Raises:
-        ValueError: the text is too short or too long, or a mark is missing.
+        Refused: the text is too short or too long, or a mark is missing.
     """
     if not 3 <= len(text) <= config.layout.length_max:
-        raise ValueError(f"text: {len(text)} tokens. Give 3 to {config.layout.length_max} (layout.length_max).")
+        raise Refused(f"text: {len(text)} tokens", hint=f"Give 3 to {config.layout.length_max} (layout.length_max).")
     if plan.shortened is None:
         return [row(text, plan, config, specials, ends, rng)]
     count = (config.layout.length_max - 1) // plan.shortened

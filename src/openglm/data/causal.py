@@ -9,16 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from openglm.data.rows import Ints, Row
+from openglm.errors import Refused
 
 
 def shifted(text: Ints, task: str = "causal") -> Row:
     """The row of a text of L + 1 tokens: the first L are read, the last L are predicted.
 
     Raises:
-        ValueError: fewer than two tokens.
+        Refused: fewer than two tokens.
     """
     if len(text) < 2:
-        raise ValueError(f"text: {len(text)} tokens. The causal objective needs two at least.")
+        raise Refused(f"text: {len(text)} tokens", hint="The causal objective needs two at least.")
     return Row(
         tokens=text[:-1].astype(np.int64),
         targets=text[1:].astype(np.int64),

@@ -20,6 +20,7 @@ import numpy as np
 
 from openglm.data.rows import Ints
 from openglm.data.specials import Specials
+from openglm.errors import Refused
 
 Encode = Callable[[str], list[int]]
 Decode = Callable[[list[int]], str]
@@ -36,11 +37,11 @@ class Middles:
         """Refuse what is no share.
 
         Raises:
-            ValueError: a share outside 0..1.
+            Refused: a share outside 0..1.
         """
         for name in ("fim_rate", "spm_rate"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is no share. Give a number from 0 to 1.")
+                raise Refused(f"{name}: {getattr(self, name)} is no share", hint="Give a number from 0 to 1.")
 
 
 def ordered(
@@ -49,11 +50,13 @@ def ordered(
     """The three parts behind their marks. With an empty `middle` it is the prompt of a completion.
 
     Raises:
-        ValueError: the vocabulary has no such marks.
+        Refused: the vocabulary has no such marks.
     """
     before, between, after = specials.code_prefix, specials.code_middle, specials.code_suffix
     if before is None or between is None or after is None:
-        raise ValueError("fim: the tokenizer has no <|code_prefix|> and its kind. Train it with the published marks.")
+        raise Refused(
+            "fim: the tokenizer has no <|code_prefix|> and its kind", hint="Train it with the published marks."
+        )
     if spm:
         return [after, *suffix, before, *prefix, between, *middle]
     return [before, *prefix, after, *suffix, between, *middle]

@@ -22,6 +22,7 @@ import numpy as np
 from openglm.data.rows import Ints, Row
 from openglm.data.spans import Span
 from openglm.data.specials import Specials
+from openglm.errors import Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +68,12 @@ def infilled(
         task: what the row is called in the log; only token-level rows get [dBLOCK].
 
     Raises:
-        ValueError: there are more blanks than numbered marks in the vocabulary.
+        Refused: there are more blanks than numbered marks in the vocabulary.
     """
     if layout.sentinels and len(spans) > len(specials.sentinel_masks):
-        raise ValueError(
-            f"sentinels: {len(spans)} blanks, and the tokenizer has {len(specials.sentinel_masks)} numbered masks. "
-            "Train it with more, or make texts shorter."
+        raise Refused(
+            f"sentinels: {len(spans)} blanks, and the tokenizer has {len(specials.sentinel_masks)} numbered masks",
+            hint="Train it with more, or make texts shorter.",
         )
     places = _first_positions(len(text), spans, layout, rng)
     in_order = sorted(spans)
@@ -172,7 +173,8 @@ def _beside(blanks: list[int], context: int, reach: int) -> list[int]:
 
 def _dblock(specials: Specials) -> int:
     if specials.dblock is None:
-        raise ValueError(
-            "block_mask_prob, context_mask_ratio: the tokenizer has no [dBLOCK]. Train it with the classic marks."
+        raise Refused(
+            "block_mask_prob, context_mask_ratio: the tokenizer has no [dBLOCK]",
+            hint="Train it with the classic marks.",
         )
     return specials.dblock

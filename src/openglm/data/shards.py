@@ -23,6 +23,7 @@ import numpy as np
 
 from openglm.data import atomic
 from openglm.data.rows import Ints
+from openglm.errors import Refused
 
 EncodeBatch = Callable[[list[str]], list[list[int]]]
 Tell = Callable[[int, int], None]  # documents and tokens so far
@@ -54,7 +55,7 @@ def write(
         tell: called now and then with the documents and tokens that are done.
 
     Raises:
-        ValueError: the folder has tokens of another source, or there are no texts.
+        Refused: the folder has tokens of another source, or there are no texts.
     """
     if (folder / "index.json").exists():
         return Shards(folder, source)
@@ -71,7 +72,7 @@ def write(
         if tell is not None:
             tell(documents, tokens)
     if not shards:
-        raise ValueError("texts: there are none. Look at what the corpus gives: openglm.data.corpora.")
+        raise Refused("texts: there are none", hint="Look at what the corpus gives: openglm.data.corpora.")
     index = {"source": source, "dtype": dtype.str, "vocabulary": vocabulary, "eos": eos, "shards": shards}
     atomic.write(folder / "index.json", json.dumps(index, indent=1).encode())
     return Shards(folder, source)
@@ -96,9 +97,9 @@ def _write_shard(note: Path, part: list[str], encode: EncodeBatch, dtype: np.dty
 def _known(note: Path, source: str) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(note.read_text())
     if told["source"] != source:
-        raise ValueError(
-            f"source: {note.parent} has tokens of another corpus or tokenizer ({told['source']}). "
-            "Name another folder, or remove this one."
+        raise Refused(
+            f"source: {note.parent} has tokens of another corpus or tokenizer ({told['source']})",
+            hint="Name another folder, or remove this one.",
         )
     return told
 
@@ -110,16 +111,16 @@ class Shards:
         """Open what `write` left.
 
         Raises:
-            FileNotFoundError: the folder is not complete.
-            ValueError: it is of another `source` than is expected.
+            Refused: the folder is not complete.
+            Refused: it is of another `source` than is expected.
         """
         if not (folder / "index.json").exists():
-            raise FileNotFoundError(f"{folder}: no complete shards are there. Tokenise the corpus first.")
+            raise Refused(f"{folder}: no complete shards are there", hint="Tokenise the corpus first.")
         index = json.loads((folder / "index.json").read_text())
         if source is not None and index["source"] != source:
-            raise ValueError(
-                f"source: {folder} has tokens of another corpus or tokenizer ({index['source']}). "
-                "Name another folder, or remove this one."
+            raise Refused(
+                f"source: {folder} has tokens of another corpus or tokenizer ({index['source']})",
+                hint="Name another folder, or remove this one.",
             )
         self.folder = folder
         self.source: str = index["source"]
@@ -156,12 +157,12 @@ class Shards:
         """Read everything and compare its digests.
 
         Raises:
-            ValueError: a file is not what was written.
+            Refused: a file is not what was written.
         """
         for i, digest in enumerate(self._digests):
             name = self.folder / f"{i:05}"
             body = name.with_suffix(".tokens").read_bytes() + name.with_suffix(".ends").read_bytes()
             if hashlib.sha256(body).hexdigest() != digest:
-                raise ValueError(
-                    f"{name}: its bytes changed since they were written. Remove the folder and write it anew."
+                raise Refused(
+                    f"{name}: its bytes changed since they were written", hint="Remove the folder and write it anew."
                 )

@@ -17,6 +17,7 @@ import numpy as np
 
 from openglm.data.rows import Ints
 from openglm.data.specials import Specials
+from openglm.errors import Refused
 
 Span = tuple[int, int]  # start and end (exclusive) in the text
 
@@ -70,11 +71,11 @@ def fitted(text: Ints, lengths: list[int], ratio: float, specials: Specials, rng
     """Spans of these lengths that cross no document's end. Short documents get their share first, the longest the rest.
 
     Raises:
-        ValueError: there is no token that may be blanked.
+        Refused: there is no token that may be blanked.
     """
     rooms = sorted(documents(text, specials), key=lambda room: room[1])
     if not rooms:
-        raise ValueError("text: nothing in it can be blanked. Give at least two tokens that are not special.")
+        raise Refused("text: nothing in it can be blanked", hint="Give at least two tokens that are not special.")
     waiting = rng.permutation(lengths).tolist()
     spans: list[Span] = []
     for offset, room in rooms[:-1]:

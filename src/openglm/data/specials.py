@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from openglm.errors import Refused
+
 # These are special in the narrow sense: a decoder that skips special tokens skips them.
 CONTROL = (
     "<|endoftext|>",
@@ -87,11 +89,11 @@ def find(ids: Mapping[str, int]) -> Specials:
     """The ids of a vocabulary (name → id).
 
     Raises:
-        ValueError: a token without which nothing can be trained is missing.
+        Refused: a token without which nothing can be trained is missing.
     """
     wanted = ("[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", "<|endoftext|>")
     if missing := [name for name in wanted if name not in ids]:
-        raise ValueError(f"tokenizer: it has no {', '.join(missing)}. Train one with openglm.data.tokenizer.")
+        raise Refused(f"tokenizer: it has no {', '.join(missing)}", hint="Train one with openglm.data.tokenizer.")
     masks, sops = [ids["[MASK]"]], [ids["<sop>"]]
     while (number := len(masks)) and f"[MASK{number}]" in ids and f"<sop{number}>" in ids:
         masks.append(ids[f"[MASK{number}]"])

@@ -25,6 +25,7 @@ from tokenizers import Tokenizer as Library
 
 from openglm.data import atomic
 from openglm.data.specials import CONTROL, PUBLISHED, Specials, classic, find
+from openglm.errors import Refused
 
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -40,7 +41,7 @@ class Tokenizer:
         """Wrap what the library read or trained.
 
         Raises:
-            ValueError: marks are missing without which nothing can be trained.
+            Refused: marks are missing without which nothing can be trained.
         """
         library.encode_special_tokens = True
         self.library = library
@@ -51,16 +52,18 @@ class Tokenizer:
         """Read a `tokenizer.json`.
 
         Raises:
-            FileNotFoundError: there is none.
-            ValueError: it is not one, or not GLM's.
+            Refused: there is none.
+            Refused: it is not one, or not GLM's.
         """
         if not path.exists():
-            raise FileNotFoundError(f"{path}: no tokenizer is there. Train one first, or correct the path.")
+            raise Refused(f"{path}: no tokenizer is there", hint="Train one first, or correct the path.")
         text = path.read_text(encoding="utf-8")
         try:
             library = Library.from_str(text)
         except Exception as error:  # noqa: BLE001 — the library raises plain Exception
-            raise ValueError(f"{path}: it is no tokenizer.json ({error}). Give one that `tokenizers` wrote.") from None
+            raise Refused(
+                f"{path}: it is no tokenizer.json ({error})", hint="Give one that `tokenizers` wrote."
+            ) from None
         return cls(library)
 
     def save(self, path: Path) -> None:
@@ -109,7 +112,7 @@ def train_bpe(texts: Iterable[str], size: int, *, sentinels: int = 0) -> Tokeniz
         sentinels: numbered pairs of marks, for the arm that wants them.
 
     Raises:
-        ValueError: `size` is too small, or the texts too few for it.
+        Refused: `size` is too small, or the texts too few for it.
     """
     marks = (*PUBLISHED, *classic(sentinels))
     _check(size, 256 + len(marks))
@@ -139,7 +142,7 @@ def train_characters(texts: Iterable[str], size: int, *, sentinels: int = 0) -> 
         sentinels: numbered pairs of marks, for the arm that wants them.
 
     Raises:
-        ValueError: `size` is too small, or the texts have too few characters for it.
+        Refused: `size` is too small, or the texts have too few characters for it.
     """
     marks = (*PUBLISHED, *classic(sentinels))
     _check(size, 256 + len(marks))
@@ -156,12 +159,12 @@ def train_characters(texts: Iterable[str], size: int, *, sentinels: int = 0) -> 
 
 def _check(size: int, least: int) -> None:
     if size < least:
-        raise ValueError(f"size: {size} is too small; the bytes and the marks alone are {least}. Make it larger.")
+        raise Refused(f"size: {size} is too small; the bytes and the marks alone are {least}", hint="Make it larger.")
 
 
 def _finished(library: Library, marks: tuple[str, ...], size: int) -> Tokenizer:
     known = {*CONTROL, *marks[len(PUBLISHED) :]}
     library.add_tokens([AddedToken(name, normalized=False, special=name in known) for name in marks])
     if (found := library.get_vocab_size(with_added_tokens=True)) != size:
-        raise ValueError(f"size: the texts give only {found} tokens of {size}. Make it smaller, or give more text.")
+        raise Refused(f"size: the texts give only {found} tokens of {size}", hint="Make it smaller, or give more text.")
     return Tokenizer(library)

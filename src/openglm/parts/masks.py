@@ -1,6 +1,6 @@
 """Who sees whom: the attention mask that follows from where part A ends.
 
-The only file of this folder besides `batches.py` that needs torch. Models and the training loop call it.
+It knows no objective: where part A ends is a number. Batches, classic models and whoever decodes with them call it.
 
 Source: `build_mask_matrix` of github.com/THUDM/GLM (`mpu/transformer.py`).
 """
