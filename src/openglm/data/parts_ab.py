@@ -10,7 +10,7 @@
 `blanks.py` is its only caller.
 
 Source: GLM, arXiv 2103.10360, figure 2; `make_block_data`, `make_masked_data` and `construct_blocks` of the official
-code.
+code. Rows are equal to what it makes; a document's rest without second positions, where it fails, is what was meant.
 """
 
 from __future__ import annotations
