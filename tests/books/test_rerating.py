@@ -15,85 +15,17 @@ from openmaas.core.money import MILLION, NANO
 from openmaas.core.terms import flat
 from openmaas.core.usage import Usage
 from openmaas.ledger.audit import audit
-from openmaas.ledger.book import find_account, top_up, transfer, wallet_id
-from openmaas.ledger.law import receipts, transfers
-from openmaas.ledger.legs import Leg
-from openmaas.ledger.papers.rerating import Outcome, Period, batch_of, rerate
-from openmaas.ledger.posting.batch import post, retire
+from openmaas.ledger.book import find_account, transfer
+from openmaas.ledger.law import receipts, returns
+from openmaas.ledger.papers.rerating import Outcome, batch_of, rerate
 from openmaas.ledger.posting.hours import Used, list_used
 from openmaas.ledger.posting.receipts import find_posted
 from openmaas.ledger.prices import price_book, set_price
+from openmaas.ledger.selling.standing import next_return
 from openmaas.ledger.spending.leasing import Fill, Step, lease, open_journal
-from openmaas.ledger.writing.records import Closed, Opened
 from openmaas.store.audit_log import Actor, list_entries
-from servers import STORES, new_database
-
-CLOCK = Clock()
-WALLET = wallet_id("org", "CNY")
-PACK = "pack:org:pck_1:tokens"
-CNY = NANO  # of money, and of a million tokens at one for one
-ALL = Period("m", 0, 10**12)
-
-
-class Shop:
-    """An organisation with 100 CNY and a pack of a million tokens; ``m`` costs 1 CNY in and 2 CNY out."""
-
-    def __init__(self, store: str, folder: Path) -> None:
-        self.folder = folder
-        self.database = new_database(store, folder)
-        self.database.call(top_up, CLOCK, "org", currency="CNY", amount_nanos=100 * CNY, request_key="1", memo="")
-        grant = {"request_key": "g", "kind": "grant", "debit": "allowance:tokens", "credit": PACK}
-        self.database.call(transfer, CLOCK, amount_nanos=MILLION * NANO, **grant)
-        self.set_price(1, 2)
-        one = flat(MILLION * NANO, MILLION * NANO)
-        self.database.call(set_price, model="m", currency="tokens", terms=one, from_ms=0)
-        self.lives = 0
-
-    def set_price(self, input_: int, output: int) -> None:
-        """A version in CNY that counts from the beginning."""
-        self.database.call(set_price, model="m", currency="CNY", terms=flat(input_ * CNY, output * CNY), from_ms=0)
-
-    def sell(self, request_id: str, usage: Usage, holds: dict[str | tuple[str, ...], int]) -> None:
-        """A request that is held, charged and posted, on these accounts in order."""
-        self.lives += 1
-        life = f"rly_{self.lives}"
-        book = self.database.look(price_book)
-        legs = []
-        for named, hold in holds.items():
-            paying = (named,) if isinstance(named, str) else named
-            currency = paying[0].rpartition(":")[2]
-            price = book.at("m", 1, currency)
-            assert price is not None
-            legs.append(Leg(paying, currency, price.version, hold))
-        opened = Opened(request_id, 1, "k", "p", "org", "m", "dep", tuple(legs), batch=False)
-        paid, excess = book.bill(legs, usage, 1, batch=False)
-        self.database.call(open_journal, life, "home", 1)
-        for leg in legs:
-            asked = {"least_nanos": leg.hold_nanos, "wish_nanos": leg.hold_nanos, "share": 1}
-            for account_id in leg.accounts:
-                self.database.call(lease, CLOCK, account_id, Step(life, 1), **asked)
-        closed = Closed(opened, 2, 1, "done", usage, paid, excess)
-        self.database.call(post, CLOCK, life, [closed], cursor=(1, 0), floor=(1, 0))
-        self.database.call(retire, life)
-
-    def rerate(self, *, surcharge: bool = False, dry_run: bool = False) -> Outcome:
-        """Price everything again; the audit agrees after it."""
-        found = rerate(self.database, CLOCK, ALL, surcharge=surcharge, dry_run=dry_run)
-        self.agrees()
-        return found
-
-    def agrees(self) -> None:
-        """Every account, receipt, day and correction says the same."""
-        assert self.database.look(audit, self.folder / "journals", {}).disagreements == []
-
-    def has(self, account_id: str) -> int:
-        """What is on an account."""
-        return self.database.look(find_account, account_id).posted_nanos
-
-    def corrections(self) -> list[int]:
-        """What each correction moved."""
-        query = sa.select(transfers.c.amount_nanos).where(transfers.c.kind == "correction").order_by(transfers.c.id)
-        return list(self.database.look(lambda tx: tx.execute(query).scalars().all()))
+from servers import STORES
+from shop import ALL, CLOCK, CNY, PACK, WALLET, Shop
 
 
 @pytest.fixture(params=STORES)
@@ -208,6 +140,45 @@ def test_a_rolling_window_gets_back_what_was_paid_in_the_end(shop: Shop) -> None
     assert shop.has(window) == 10 * CNY
     shop.database.call(set_price, model="m", currency="credits", terms=flat(0, 0), from_ms=0)
     assert shop.rerate() == Outcome(1)  # it came back already
+
+
+def test_a_rolling_window_gets_back_what_one_request_pays_more_beside_another_that_pays_nothing(shop: Shop) -> None:
+    """Both were posted in one batch, so one transfer comes back for both; it is never without a row meanwhile."""
+    window = "window:org:sub/5h:credits"
+    fill = {"fill": Fill(10 * CNY, 10**9), "least_nanos": 0, "wish_nanos": 0, "share": 1}
+    shop.database.call(set_price, model="m", currency="credits", terms=flat(CNY, CNY), from_ms=0)
+    shop.database.call(open_journal, "rly_w", "home", 1)
+    shop.database.call(lease, CLOCK, window, Step("rly_w", 1), **fill)
+    shop.sell_many({"req_1": 1, "req_2": 5}, Usage(MILLION, 0), {window: 5 * CNY})
+    free = flat(0, 0)
+    shop.database.call(set_price, model="m", currency="credits", terms=free, from_ms=4)
+    assert shop.rerate().given_nanos == {window: CNY}  # of the second one
+    shop.database.call(set_price, model="m", currency="credits", terms=free, from_ms=0)
+    shop.database.call(set_price, model="m", currency="credits", terms=flat(CNY, CNY), from_ms=4)
+    found = shop.rerate(surcharge=True)
+    assert (found.given_nanos, found.taken_nanos) == ({window: CNY}, {window: CNY})
+    assert shop.has(window) == 9 * CNY
+    later = Clock(wall_ms=lambda: CLOCK.wall_ms() + 2 * 10**9)
+    shop.database.call(lease, later, window, Step("rly_w", 2), **fill)
+    assert shop.has(window) == 10 * CNY
+
+
+def test_a_rolling_window_that_corrections_gave_all_back_gets_nothing_more_when_it_is_due(shop: Shop) -> None:
+    window = "window:org:sub/5h:credits"
+    fill = {"fill": Fill(10 * CNY, 10**9), "least_nanos": 0, "wish_nanos": 0, "share": 1}
+    shop.database.call(set_price, model="m", currency="credits", terms=flat(CNY, CNY), from_ms=0)
+    shop.database.call(open_journal, "rly_w", "home", 1)
+    shop.database.call(lease, CLOCK, window, Step("rly_w", 1), **fill)
+    shop.sell("req_1", Usage(MILLION, 0), {window: 5 * CNY})
+    assert shop.database.look(next_return, shop.database.look(find_account, window)) is not None
+    shop.database.call(set_price, model="m", currency="credits", terms=flat(0, 0), from_ms=0)
+    shop.rerate()
+    assert shop.database.look(next_return, shop.database.look(find_account, window)) is None
+    later = Clock(wall_ms=lambda: CLOCK.wall_ms() + 2 * 10**9)
+    shop.database.call(lease, later, window, Step("rly_w", 2), **fill)
+    assert shop.has(window) == 10 * CNY
+    kept = sa.select(returns.c.transfer_id)
+    assert shop.database.look(lambda tx: tx.execute(kept).all()) == []
 
 
 def test_usage_by_the_quarter_has_the_credits_that_were_paid_in_the_end_and_each_once(shop: Shop) -> None:

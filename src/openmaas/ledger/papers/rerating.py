@@ -202,11 +202,12 @@ def _book(tx: sa.Connection, clock: Clock, account_id: str, group: list[Change],
         amount_nanos=sum(abs(change.change_nanos) for change in group),
     )
     tx.execute(corrections.insert(), [_row(change, moved.id, moved.at_ms) for change in group])
-    if account.returns_after_ms is not None:  # a rolling window gets back what was paid, not what was first charged
+    # A rolling window gets back what was paid, not what was first charged. Of what is nothing now the row stays, until
+    # it is due: a request of the same transfer may yet pay more.
+    if account.returns_after_ms is not None:
         for change in group:
             due = returns.c.transfer_id == change.charge.transfer_id
             tx.execute(returns.update().where(due).values(amount_nanos=returns.c.amount_nanos - change.change_nanos))
-            tx.execute(returns.delete().where(due, returns.c.amount_nanos == 0))
 
 
 def _row(change: Change, transfer_id: str, at_ms: int) -> Row:

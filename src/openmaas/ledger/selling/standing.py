@@ -115,7 +115,8 @@ def begun(tx: sa.Connection, account_id: str) -> tuple[Account, int] | None:
 
 def next_return(tx: sa.Connection, account: Account) -> int | None:
     """When a rolling window next gets something back."""
-    due = tx.execute(sa.select(sa.func.min(returns.c.due_ms)).where(returns.c.account_id == account.id)).scalar()
+    waits = (returns.c.account_id == account.id) & (returns.c.amount_nanos > 0)
+    due = tx.execute(sa.select(sa.func.min(returns.c.due_ms)).where(waits)).scalar()
     return None if due is None else int(due)
 
 

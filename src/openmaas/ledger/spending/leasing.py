@@ -128,16 +128,10 @@ def refill(tx: sa.Connection, clock: Clock, account: Account) -> Account:
     rows = tx.execute(sa.select(returns.c.transfer_id, returns.c.amount_nanos).where(due)).all()
     if not rows:
         return account
-    last = max(row.transfer_id for row in rows)
-    transfer(
-        tx,
-        clock,
-        request_key=f"return:{last}",
-        kind="return",
-        debit=own_id("counted", account.currency),
-        credit=account.id,
-        amount_nanos=sum(row.amount_nanos for row in rows),
-    )
+    last, nanos = max(row.transfer_id for row in rows), sum(row.amount_nanos for row in rows)
+    if nanos:  # nothing, when corrections gave all of it back before
+        debit, key = own_id("counted", account.currency), f"return:{last}"
+        transfer(tx, clock, request_key=key, kind="return", debit=debit, credit=account.id, amount_nanos=nanos)
     tx.execute(returns.delete().where(due))
     return open_account(tx, account.id)
 
