@@ -1,80 +1,42 @@
-"""Half of the whole ledger's state machine: an organisation that pays in every way there is, and its operator.
+"""A part of the whole ledger's state machine: packs, plans and budgets of an organisation, and the time that passes.
 
-``balance``, ``limits`` and ``amounts`` are the plain model: what wallet and packs had without charges, what windows and
-budgets began with.
+``limits`` and ``amounts`` are the plain model: what windows and budgets began with.
 """
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections import defaultdict
-from datetime import UTC, datetime
-from pathlib import Path
+from fractions import Fraction
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import rule
 
-from openmaas.core.errors import Conflict, InsufficientFunds
+from openmaas.core.bounds import RENEW_AHEAD_S, RENEW_GRACE_S
+from openmaas.core.errors import Conflict, FundsMissing
 from openmaas.core.money import NANO
-from openmaas.core.terms import Band, Terms, flat
-from openmaas.core.usage import Usage
 from openmaas.house.poster import renew_due
-from openmaas.ledger.book import settle, top_up, transfer, wallet_id
-from openmaas.ledger.law import accounts, subscriptions
-from openmaas.ledger.legs import Leg
-from openmaas.ledger.prices import set_price
+from openmaas.ledger.law import subscriptions
 from openmaas.ledger.selling.packs import add_pack, end_packs
-from openmaas.ledger.selling.payers import add_budget, change_budget, end_budget, set_credit
+from openmaas.ledger.selling.payers import add_budget, change_budget, end_budget
 from openmaas.ledger.selling.plans import add_plan
 from openmaas.ledger.selling.subscribing import change_plan, subscribe
 from openmaas.ledger.spending.funds import funding
-from openmaas.ledger.spending.plans import PlanTerms, Window
-from whole import SHORT, World
-
-WALLET = wallet_id("org", "CNY")
-START_MS = round(datetime(2027, 1, 31, 10, tzinfo=UTC).timestamp() * 1000)
-MINUTE_MS = 60_000
-#: Nano-units for a million tokens; one token is a thousand.
-PRICE = 10**9
-
-pick = st.integers(0, 10**6)  # taken modulo what there is: a step never depends on how the one before ended
-money = st.sampled_from([1, 99_999, 10**6, 10**7])
+from openmaas.ledger.spending.plans import PlanTerms, Window, month_around
+from pricing import Pricing, half_up
+from till import HOUR_MS, WALLET, money, pick
 
 
-class Paying(RuleBasedStateMachine):
-    """One organisation, every way to pay."""
-
-    store = "sqlite"
+class Paying(Pricing):
+    """The ways to pay beside the wallet."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.patch = pytest.MonkeyPatch()
-        for name, value in SHORT.items():
-            self.patch.setattr(name, value)
-        self.world = World(self.store, Path(tempfile.mkdtemp()), START_MS)
-        self.balance: dict[str, int] = defaultdict(int)  # of wallet and packs, without charges
         self.limits: dict[str, int] = {}  # of windows and budgets that have begun
         self.amounts: dict[str, int] = {}  # what a window or budget begins with, by the start of its account's id
-        self.opened: dict[str, tuple[tuple[Leg, ...], Usage | None]] = {}
         self.packs: dict[str, tuple[int, str, Any]] = {}
-        self.pending: list[str] = []
         self.budgets: list[str] = []
-        self.terms: dict[int, Terms] = {}
-        for model, extra in (("a", ()), ("b", (Band(2 * PRICE, PRICE, 3 * PRICE, input_from=1_000),))):
-            base = flat(PRICE, 2 * PRICE, PRICE // 2 + 1)
-            for currency in ("CNY", "credits"):
-                self.price(model, currency, Terms(base.bands + extra, units={"call": 300 * PRICE + 1}))
         self.plans = [self.plan("lite", 1, 2), self.plan("pro", 3, 20)]
-        self.world.begin_relay()
-        self.pays_in(3 * 10**7)
-
-    def price(self, model: str, currency: str, terms: Terms) -> None:
-        made = self.call(set_price, model=model, currency=currency, terms=terms, from_ms=0)
-        self.terms[made.version] = terms
 
     def plan(self, name: str, price: int, allowed: int) -> Any:
         windows = (
@@ -82,43 +44,7 @@ class Paying(RuleBasedStateMachine):
             Window("week", "cycle", 2 * allowed * NANO // 1_000, 7 * 24 * 3600),
             Window("month", "month", 5 * allowed * NANO // 1_000),
         )
-        return self.call(add_plan, self.world.clock, name, PlanTerms(windows, price * NANO // 1_000))
-
-    def call(self, book: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.world.database.call(book, *args, **kwargs)
-
-    def look(self, query: Any) -> Any:
-        return self.world.database.look(lambda tx: tx.execute(query).all())
-
-    @rule(nanos=money)
-    def tops_up(self, nanos: int) -> None:
-        self.pays_in(nanos)
-
-    def pays_in(self, nanos: int) -> None:
-        fields = {"currency": "CNY", "amount_nanos": nanos, "request_key": self.world.clock.new_id("pay"), "memo": ""}
-        for _ in range(2):
-            self.call(top_up, self.world.clock, "org", **fields)
-        self.balance[WALLET] += nanos
-
-    @rule(nanos=money)
-    def begins_a_refund(self, nanos: int) -> None:
-        fields = {"kind": "refund", "debit": WALLET, "credit": "funding:CNY", "pending": True, "amount_nanos": nanos}
-        try:
-            made = self.call(transfer, self.world.clock, request_key=self.world.clock.new_id("ref"), **fields)
-        except InsufficientFunds:
-            return
-        self.pending.append(made.id)
-
-    @rule(which=pick, post=st.booleans())
-    def ends_a_refund(self, which: int, post: bool) -> None:
-        if self.pending:
-            made = self.call(settle, self.world.clock, self.pending.pop(which % len(self.pending)), post=post)
-            self.balance[WALLET] -= made.amount_nanos if post else 0
-
-    @rule(nanos=st.integers(0, 5 * 10**6))
-    def sets_a_credit_line(self, nanos: int) -> None:
-        with contextlib.suppress(Conflict):  # it is used already
-            self.call(set_credit, "org", currency="CNY", credit_nanos=nanos)
+        return self.call(add_plan, name, PlanTerms(windows, price * NANO // 1_000))
 
     @rule(
         currency=st.sampled_from(["tokens", "CNY", "credits"]),
@@ -128,41 +54,43 @@ class Paying(RuleBasedStateMachine):
         price=st.sampled_from([0, 10**6]),
     )
     def gets_a_pack(self, currency: str, amount: int, hours: int, models: Any, price: int) -> None:
+        """Bought while relays lease of the wallet, or given."""
         nanos = amount * (NANO if currency == "tokens" else 1_000)
-        times = {"from_ms": self.world.now_ms, "until_ms": self.world.now_ms + hours * 60 * MINUTE_MS}
+        times = {"from_ms": self.world.now_ms, "until_ms": self.world.now_ms + hours * HOUR_MS}
         fields = {"name": "p", "currency": currency, "amount_nanos": nanos, "models": models, "price_nanos": price}
-        key = self.world.clock.new_id("key")
+        free = self.account(WALLET).free_nanos
         try:
-            for _ in range(2):
-                made = self.call(
-                    add_pack, self.world.clock, "org", request_key=key, price_currency="CNY", **fields, **times
-                )
-        except InsufficientFunds:
+            made = self.once(add_pack, price_currency="CNY", **fields, **times)
+        except FundsMissing:
+            assert free < price
             return
+        assert free >= price
         self.packs[made.account_id] = (made.until_ms, made.account_id, models)
         self.balance[made.account_id] += nanos
         self.balance[WALLET] -= price
-        for each in self.look(sa.text("SELECT version FROM prices WHERE currency = 'tokens'")):
-            self.terms.setdefault(each.version, flat(10**15, 10**15))
+        self.knows_prices()
 
     @rule(which=pick, overflows=st.booleans())
     def subscribes_or_changes_the_plan(self, which: int, overflows: bool) -> None:
-        plan, now_ms, before = self.plans[which % 2], self.world.now_ms, self.wallet()
-        query = sa.select(subscriptions).where(subscriptions.c.until_ms > now_ms, subscriptions.c.started_ms <= now_ms)
-        running = self.look(query)
+        """At once when it is dearer, for the difference of what is left of the month."""
+        plan, now_ms, free = self.plans[which % 2], self.world.now_ms, self.account(WALLET).free_nanos
+        unended = self.look(sa.select(subscriptions).where(subscriptions.c.until_ms > now_ms))
+        running = [each for each in unended if each.started_ms <= now_ms]
+        dearer = [each for each in running if each.plan_id == self.plans[0].id != plan.id]
+        price = sum(self.difference(each) for each in dearer) if unended else plan.terms.price_nanos
         try:
             if running:
-                self.call(change_plan, self.world.clock, running[0].id, plan.id)
-            elif not self.look(sa.select(subscriptions).where(subscriptions.c.until_ms > now_ms)):
-                key = self.world.clock.new_id("key")
-                self.call(subscribe, self.world.clock, "org", plan.id, request_key=key, overflows=overflows)
-        except (InsufficientFunds, Conflict):  # Conflict: a cheaper one for what does not renew
+                self.call(change_plan, running[0].id, plan.id)
+            elif not unended:
+                self.once(subscribe, plan.id, overflows=overflows)
+        except FundsMissing:
+            assert free < price
             return
-        paid = before - self.wallet()
-        dearer = [each for each in running if each.plan_id == self.plans[0].id != plan.id]
-        assert 0 <= paid <= 4 * 10**6
-        assert (paid > 0) == bool(dearer or not running), (paid, running)
-        self.balance[WALLET] -= paid
+        except Conflict:
+            assert not running[0].renews  # and so no cheaper one can follow
+            return
+        assert free >= price
+        self.balance[WALLET] -= price
         self.knows_windows()
         for each in dearer:
             for window, old in zip(plan.terms.windows, self.plans[0].terms.windows, strict=True):
@@ -171,6 +99,13 @@ class Paying(RuleBasedStateMachine):
                         self.limits[account_id] += (window.amount_nanos - old.amount_nanos) * (
                             account_id.startswith(f"window:org:{each.id}/{window.name}")
                         )
+
+    def difference(self, running: Any) -> int:
+        """Between the two plans, for the rest of the month that runs, and for the next one when it is paid."""
+        more = self.plans[1].terms.price_nanos - self.plans[0].terms.price_nanos
+        begin_ms, end_ms = month_around(running.started_ms, self.world.now_ms)
+        rest = Fraction(end_ms - self.world.now_ms, end_ms - begin_ms)
+        return half_up(more * rest) + (more if running.until_ms > end_ms else 0)
 
     def windows_now(self, subscription_id: str) -> set[str]:
         """The accounts that its windows count on at this moment."""
@@ -196,7 +131,7 @@ class Paying(RuleBasedStateMachine):
     def gets_a_budget(self, scope: str, period: str, nanos: int) -> None:
         subject = {"organisation": "org", "project": "p1", "key": "k1"}[scope]
         fields = {"scope": scope, "subject_id": subject, "currency": "CNY", "amount_nanos": nanos, "period": period}
-        made = self.call(add_budget, self.world.clock, "org", **fields)
+        made = self.call(add_budget, "org", **fields)
         self.budgets.append(made.id)
         self.amounts[f"budget:org:{made.id}"] = nanos
 
@@ -211,33 +146,35 @@ class Paying(RuleBasedStateMachine):
         account_id = had.bound("org", "UTC", self.world.now_ms).account_id
         if account_id in self.limits:
             self.limits[account_id] += nanos - had.amount_nanos
-        self.call(change_budget, self.world.clock, budget_id, nanos)
+        self.call(change_budget, budget_id, nanos)
         self.amounts[f"budget:org:{budget_id}"] = nanos
 
     @rule(which=pick)
     def ends_a_budget(self, which: int) -> None:
         if self.budgets:
-            self.call(end_budget, self.world.clock, self.budgets.pop(which % len(self.budgets)))
-
-    @rule(model=st.sampled_from("ab"), currency=st.sampled_from(["CNY", "credits"]), factor=st.integers(0, 3))
-    def sets_a_price(self, model: str, currency: str, factor: int) -> None:
-        self.price(model, currency, flat(factor * PRICE, 2 * factor * PRICE + 1))
+            self.call(end_budget, self.budgets.pop(which % len(self.budgets)))
 
     @rule(minutes=st.sampled_from([1, 60, 299, 301, 24 * 60, 7 * 24 * 60, 40 * 24 * 60]), chores=st.booleans())
     def time_passes(self, minutes: int, chores: bool) -> None:
         """Chores are done before and after: what renews within an hour of the new moment had its chance."""
-        self.world.now_ms += minutes * MINUTE_MS
+        self.world.now_ms += minutes * HOUR_MS // 60
         if chores:
-            before, after = self.wallet(), 0
+            price = self.renewal()
+            self.balance[WALLET] -= price if self.account(WALLET).free_nanos >= price else 0
             for _ in range(2):
                 renew_due(self.world.database, self.world.clock)
-                after = after or self.wallet()
-            assert self.wallet() == after, "a month was paid twice"
-            self.balance[WALLET] -= before - after
-            self.call(end_packs, self.world.clock)
+            for account_id, (until_ms, *_) in self.packs.items():
+                had = self.account(account_id)
+                if until_ms <= self.world.now_ms and not had.leased_nanos:
+                    self.balance[account_id] -= had.posted_nanos
+            self.call(end_packs)
             self.knows_windows()
 
-    def wallet(self) -> int:
-        """What the wallet has."""
-        found = self.look(sa.select(accounts.c.posted_nanos).where(accounts.c.id == WALLET))
-        return found[0][0] if found else 0
+    def renewal(self) -> int:
+        """What the next month of a subscription costs that renews now; 0 without one."""
+        now_ms, prices = self.world.now_ms, {plan.id: plan.terms.price_nanos for plan in self.plans}
+        had = self.look(sa.select(subscriptions).where(subscriptions.c.until_ms + RENEW_GRACE_S * 1000 >= now_ms))
+        soon = [each for each in had if each.renews and each.until_ms <= now_ms + RENEW_AHEAD_S * 1000]
+        if len(had) > 1:  # another has begun, or follows
+            soon = [each for each in soon if each.until_ms > now_ms]
+        return sum(prices[each.next_plan_id or each.plan_id] for each in soon)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import defaultdict
-from fractions import Fraction
+from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
@@ -19,17 +18,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from openmaas.core.errors import OpenmaasError
-from openmaas.core.terms import Terms
 from openmaas.core.usage import Usage
 from openmaas.ledger.audit import audit
-from openmaas.ledger.law import accounts, charges, receipts, returns
-from openmaas.ledger.legs import Leg
+from openmaas.ledger.book import top_up
+from openmaas.ledger.law import BOUNDED, accounts, charges, receipts, returns
 from openmaas.ledger.spending.funds import Use
 from openmaas.ledger.writing.records import Opened
-from paying import Paying, pick
+from paying import Paying
+from pricing import CURRENCIES, EVER, changes
 from shaky import CUES
+from till import pick
 from whole import Relay
 
+#: Base URLs: without a plan, with one if there is one, and for those who have one.
+WAYS = ("api", "api", "anthropic", "anthropic", "coding")
 LONG = os.environ.get("OPENMAAS_TEST_LONG")
 
 
@@ -39,38 +41,18 @@ def used(prompt: int, completion: int, cached: int = 0, calls: int = 0) -> Usage
 
 tokens = st.sampled_from([0, 1, 7, 100, 333, 1_001, 3_000])
 calls = st.sampled_from([0, 0, 1, 3])
-asks = st.tuples(pick, st.sampled_from("ab"), st.sampled_from(["api", "api", "coding"]), tokens, tokens, pick, calls)
+asks = st.tuples(pick, st.sampled_from("ab"), st.sampled_from(WAYS), tokens, tokens, pick, calls)
 uses = st.builds(used, tokens, tokens, st.just(0), calls)
-
-
-def cost_of(terms: Terms, usage: Usage) -> int:
-    """What a request costs, as a receipt explains it: three lines and one a unit, each rounded half up."""
-    fits = [b for b in terms.bands if b.input_from <= usage.prompt_tokens and b.output_from <= usage.completion_tokens]
-    lines = (
-        (usage.prompt_tokens - usage.cached_tokens, fits[-1].input_nanos),
-        (usage.cached_tokens, fits[-1].cached_nanos),
-        (usage.completion_tokens, fits[-1].output_nanos),
-        *((count, terms.units.get(unit, 0)) for unit, count in usage.units),
-    )
-    return sum(half_up(Fraction(units * price, 10**6)) for units, price in lines)
-
-
-def half_up(number: Fraction) -> int:
-    return int(number + Fraction(1, 2))
-
-
-def shares(legs: tuple[Leg, ...], costs: list[int]) -> list[int]:
-    """What each leg pays: what it holds, of the part of the request that the legs before have left."""
-    rest, paid = Fraction(1), []
-    for leg, cost in zip(legs, costs, strict=True):
-        due = half_up(cost * rest)
-        paid.append(min(due, leg.hold_nanos))
-        rest *= Fraction(due - paid[-1], due) if due else 0
-    return paid
+minutes = st.lists(st.tuples(asks, uses), min_size=1, max_size=12)
 
 
 class WholeLedger(Paying):
     """The same organisation's requests, on relays that break."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world.begin_relay()
+        self.gets_money(3 * 10**7, top_up)
 
     @rule()
     def a_relay_begins(self) -> None:
@@ -93,7 +75,7 @@ class WholeLedger(Paying):
             self.world.run(self._come([(relays[ask[0] % len(relays)], ask) for ask in wanted], leave))
             self.world.database.calm()
 
-    @rule(wanted=st.lists(st.tuples(asks, uses), min_size=1, max_size=12))
+    @rule(wanted=minutes)
     def requests_come_and_end(self, wanted: list[Any]) -> None:
         """An ordinary minute: nothing breaks."""
         for ask, usage in wanted:
@@ -102,6 +84,15 @@ class WholeLedger(Paying):
             for request_id in set(self.opened) - before:
                 relay = next(relay for relay in self.world.relays if request_id in relay.running)
                 self.ends(relay, request_id, usage)
+
+    @rule(wanted=minutes, change=changes, surcharge=st.booleans())
+    def a_price_was_wrong(self, wanted: list[Any], change: Any, surcharge: bool) -> None:
+        """Another minute is over and posted when the right one is set, and what is over is priced again."""
+        self.requests_come_and_end(wanted)
+        self.world.post()
+        for currency in CURRENCIES:
+            self.sets_a_price(change, currency, contract=False)
+        self.a_period_is_priced_again(change[0], EVER, 1, surcharge)
 
     async def _come(self, wanted: list[tuple[Relay, Any]], leave: int) -> None:
         coming = []
@@ -120,7 +111,7 @@ class WholeLedger(Paying):
             if isinstance(found, BaseException):
                 assert isinstance(found, OpenmaasError | asyncio.CancelledError), repr(found)
             else:
-                self.opened[found.request_id] = (found.legs, None)
+                self.opened[found.request_id] = found
                 self.is_in_order(found)
 
     def is_in_order(self, opened: Opened) -> None:
@@ -149,7 +140,7 @@ class WholeLedger(Paying):
     def ends(self, relay: Relay, request_id: str, usage: Usage) -> None:
         relay.end(request_id, usage)
         self.world.counts[request_id] = usage
-        self.opened[request_id] = (self.opened[request_id][0], usage)
+        self.used[request_id] = usage
 
     @rule(which=pick, counted=st.booleans(), completion=tokens, calls=calls)
     def a_relay_dies(self, which: int, counted: bool, completion: int, calls: int) -> None:
@@ -162,7 +153,7 @@ class WholeLedger(Paying):
                     self.world.counts[request_id] = usage
                 else:
                     relay.delivered(request_id, usage)
-                self.opened[request_id] = (self.opened[request_id][0], usage)
+                self.used[request_id] = usage
             relay.die()
 
     @rule(which=pick)
@@ -189,13 +180,6 @@ class WholeLedger(Paying):
             self.world.begin_poster()
         self.world.post()
 
-    def paid(self, request_id: str) -> dict[str, int]:
-        """What each account must pay of a request that has ended."""
-        legs, usage = self.opened[request_id]
-        assert usage is not None, request_id
-        paid = shares(legs, [cost_of(self.terms[leg.price_version], usage) for leg in legs])
-        return {account_id: nanos for leg, nanos in zip(legs, paid, strict=True) for account_id in leg.accounts}
-
     @invariant()
     def the_audit_agrees(self) -> None:
         posted = {row.request_id for row in self.look(sa.select(receipts.c.request_id))}
@@ -205,37 +189,35 @@ class WholeLedger(Paying):
 
     @invariant()
     def every_charge_and_every_balance_is_the_models(self) -> None:
-        charged: dict[str, int] = defaultdict(int)
+        net: Counter[str] = Counter()
         billed: dict[str, dict[str, int]] = defaultdict(dict)
         for row in self.look(sa.select(charges.c.request_id, charges.c.account_id, charges.c.amount_nanos)):
-            charged[row.account_id] += row.amount_nanos
+            net[row.account_id] += row.amount_nanos
             billed[row.request_id][row.account_id] = row.amount_nanos
         for request_id, lines in billed.items():
             assert lines == self.paid(request_id), request_id
-        waiting: dict[str, int] = defaultdict(int)
+        for (_, account_id), nanos in self.corrected.items():
+            net[account_id] -= nanos
+        waiting: Counter[str] = Counter()
         for row in self.look(sa.select(returns)):
             waiting[row.account_id] += row.amount_nanos
-        for row in self.look(sa.select(accounts).where(accounts.c.kind.in_(["wallet", "pack", "window", "budget"]))):
-            assert row.posted_nanos - row.pending_nanos - row.leased_nanos + row.credit_nanos >= 0, row
-            assert row.posted_nanos in self.may_have(row, charged[row.id], waiting[row.id]), row
+        for row in self.look(sa.select(accounts)):
+            if row.kind in BOUNDED:
+                assert row.posted_nanos - row.pending_nanos - row.leased_nanos + row.credit_nanos >= 0, row
+                assert row.posted_nanos == self.has(row) - (waiting if row.returns_after_ms else net)[row.id], row
 
-    def may_have(self, row: Any, charged: int, waiting: int) -> tuple[int, ...]:
-        """What an account may have posted: a pack that has ended has the rest or nothing."""
-        if row.kind == "wallet":
-            return (self.balance[row.id] - charged,)
-        if row.kind == "pack":
-            return (self.balance[row.id] - charged, 0)
+    def has(self, row: Any) -> int:
+        """What an account would have without any request."""
+        if row.kind in ("wallet", "pack"):
+            return self.balance[row.id]
         begun = self.amounts[row.id.partition(":credits")[0] if row.returns_after_ms else row.id.rpartition("/")[0]]
-        limit = self.limits.setdefault(row.id, begun)
-        limit += row.cut_nanos  # still to be taken
-        return (limit - (charged if row.returns_after_ms is None else waiting),)
+        return self.limits.setdefault(row.id, begun) + int(row.cut_nanos)  # what is still to be taken
 
     def teardown(self) -> None:
         try:
             for relay in list(self.world.relays):
                 for request_id in relay.running:
-                    self.opened[request_id] = (self.opened[request_id][0], Usage(3, 4))
-                    self.world.counts[request_id] = Usage(3, 4)
+                    self.used[request_id] = self.world.counts[request_id] = Usage(3, 4)
                 relay.die()
             self.world.post()
             self.world.post()
