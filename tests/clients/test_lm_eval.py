@@ -1,7 +1,7 @@
 """lm_eval, unchanged, puts questions of its own to the real embedded model; `make setup-lm-eval` installs it.
 
-It cannot rank answers by their probability here (``loglikelihood``): that needs the probabilities of a prompt, which
-llama.cpp does not tell, and the refusal says so.
+It cannot rank answers by their probability here (``loglikelihood``): it wants a tokenizer of the same model beside the
+probabilities of a prompt, and the server tells no ids.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from openmaas.core.errors import FieldInvalid
 from openmaas.engines.body import Role, decode
 
 _OTHER_SPACES = "\n\t\r\f\v\x1c\x1d\x1e\x1f"
@@ -43,6 +44,7 @@ class Ask(msgspec.Struct, kw_only=True):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     encoding_format: str | None = None
+    suffix: str | None = None
 
 
 class Chat(Ask, kw_only=True):
@@ -57,7 +59,12 @@ _chat_decoder = msgspec.json.Decoder(Chat)
 
 def read_ask(body: bytes, *, chat: bool) -> Ask:
     """The request in ``body``. Raises ``BodyInvalid`` and ``FieldInvalid``."""
-    return decode(_chat_decoder, body) if chat else decode(_decoder, body)
+    if chat:
+        return decode(_chat_decoder, body)
+    ask = decode(_decoder, body)
+    if ask.suffix:
+        raise FieldInvalid("suffix: echo does not fill in between two texts; leave it out", field="suffix")
+    return ask
 
 
 def words(text: str) -> int:

@@ -65,44 +65,26 @@ class _Completion(_Common, kw_only=True):
     prompt: str | list[str | int | list[int]]
     echo: bool | None = None
     suffix: str | None = None
-    logprobs: int | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
 
 _chat = msgspec.json.Decoder(_Chat)
 _completion = msgspec.json.Decoder(_Completion)
 
 
-#: What llama.cpp passes over without a word, which would change what was asked.
-_PASSED_OVER = {
-    "suffix": "this model does not fill in between two texts",
-    "functions": "they became `tools`; send those",
-}
-
-
-def _refuse(**members: object) -> None:
-    for name, value in members.items():
-        if value:
-            raise FieldInvalid(f"{name}: {_PASSED_OVER[name]}", field=name)
-
-
-def _check_echo(asked: _Completion) -> None:
-    """llama.cpp does not know the word; what was asked in words is put before the answer here."""
-    if asked.logprobs is not None:
-        raise FieldInvalid("echo: the probabilities of a prompt are not known here; leave out logprobs", field="echo")
-    if not all(isinstance(each, str) for each in asked.prompt):
-        raise FieldInvalid("echo: a prompt of token ids is not given back here; send it as text", field="echo")
-
-
 def check(path: str, body: bytes) -> None:
     """Raises ``BodyInvalid``, or ``FieldInvalid`` that names the field, for a body that cannot be answered."""
     if path == "/v1/completions":
         asked = decode(_completion, body)
-        _refuse(suffix=asked.suffix)
-        if asked.echo:
-            _check_echo(asked)
+        if asked.echo and not asked.prompt:
+            raise FieldInvalid("prompt must not be empty to be given back", field="prompt")
+        if asked.suffix and asked.echo and asked.logprobs:
+            said = "echo: the probabilities of a prompt with a gap are not told; leave out suffix, echo or logprobs"
+            raise FieldInvalid(said, field="echo")
     elif path == "/v1/chat/completions":
         chat = decode(_chat, body)
-        _refuse(functions=chat.functions)
+        if chat.functions:  # llama.cpp passes over them without a word
+            raise FieldInvalid("functions: they became `tools`; send those", field="functions")
         for number, message in enumerate(chat.messages):
             place = f"messages[{number}].content"
             if message.content is None and message.role != "assistant":

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from openmaas.engines.llama.prompts import Echoed
+
 
 class LegacyLogprobs:
     """Log probabilities as ``/v1/completions`` spells them: llama.cpp gives those of chats there, too.
@@ -13,8 +15,9 @@ class LegacyLogprobs:
     https://platform.openai.com/docs/api-reference/completions/object
     """
 
-    def __init__(self) -> None:
+    def __init__(self, echo: Echo | None = None) -> None:
         self._offsets: dict[int, int] = {}
+        self._echo = echo  # what it puts before the answer is counted in the offsets
 
     def rewrite(self, choices: bytes) -> bytes:
         """The ``choices`` of an event, rewritten."""
@@ -28,7 +31,7 @@ class LegacyLogprobs:
     def _spell(self, index: int, tokens: list[dict[str, Any]]) -> dict[str, list[Any]]:
         spelt: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
         for token in tokens:
-            offset = self._offsets.get(index, 0)
+            offset = self._offsets.get(index, self._echo.length(index) if self._echo else 0)
             self._offsets[index] = offset + len(token["token"])
             spelt["tokens"].append(token["token"])
             spelt["token_logprobs"].append(token["logprob"])
@@ -40,10 +43,14 @@ class LegacyLogprobs:
 class Echo:
     """Puts what was asked before what is answered (``echo``): each prompt has ``choices``, one after another."""
 
-    def __init__(self, prompts: list[str], choices: int) -> None:
+    def __init__(self, prompts: list[Echoed], choices: int) -> None:
         self._prompts = prompts
         self._choices = choices
         self._begun: set[int] = set()
+
+    def length(self, index: int) -> int:
+        """The characters before the answer of a choice."""
+        return len(self._prompt(index).text)
 
     def rewrite(self, choices: bytes) -> bytes:
         """The ``choices`` of an event, rewritten where one begins."""
@@ -51,8 +58,17 @@ class Echo:
         for choice in found:
             if choice["index"] not in self._begun:
                 self._begun.add(choice["index"])
-                choice["text"] = self._prompts[choice["index"] // self._choices] + choice["text"]
+                prompt = self._prompt(choice["index"])
+                choice["text"] = prompt.text + choice["text"]
+                if prompt.logprobs is not None:
+                    of_answer = choice.get("logprobs") or {}
+                    choice["logprobs"] = {
+                        name: values + of_answer.get(name, []) for name, values in prompt.logprobs.items()
+                    }
         return msgspec.json.encode(found)
+
+    def _prompt(self, index: int) -> Echoed:
+        return self._prompts[index // self._choices]
 
 
 class Whole:

@@ -7,13 +7,11 @@ Neither takes a slot: it works while every slot is busy.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import msgspec
 
-from openmaas.core.errors import EngineFailed, FieldInvalid, OpenmaasError
-from openmaas.engines.llama.inner import Inner
-from openmaas.engines.llama.run import refusal
+from openmaas.core.errors import FieldInvalid, OpenmaasError
+from openmaas.engines.llama.inner import ask
 from openmaas.engines.wire import Exchange
 
 
@@ -68,38 +66,3 @@ class Counting:
             return len(text)
         found = await ask(self._socket, "/tokenize", {"content": text, "add_special": True, "parse_special": True})
         return len(found["tokens"])
-
-
-class _Whole:
-    """Hears one whole answer. An ``inner.Listener``."""
-
-    def __init__(self) -> None:
-        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._body = b""
-
-    def heard(self, _status: int, data: bytes) -> None:
-        """See ``Listener``."""
-        self._body += data
-
-    def ended(self, status: int, *, whole: bool) -> None:
-        """See ``Listener``."""
-        if self.answer.done():
-            return
-        if whole and status == 200:
-            self.answer.set_result(self._body)
-        else:
-            self.answer.set_exception(refusal(status, self._body) if whole else EngineFailed("llama.cpp broke off"))
-
-
-async def ask(socket: str, path: str, body: Any) -> Any:
-    """One question to llama.cpp, and its answer. Raises ``EngineFailed`` and ``EngineRefused``."""
-    listener = _Whole()
-    inner = Inner(listener, path, msgspec.json.encode(body))
-    try:
-        await asyncio.get_running_loop().create_unix_connection(lambda: inner, socket)
-    except OSError as error:
-        raise EngineFailed(f"llama.cpp cannot be reached: {error}") from None
-    try:
-        return msgspec.json.decode(await listener.answer)
-    finally:
-        inner.leave()

@@ -19,6 +19,7 @@ from openmaas.engines.answer import Answer, attend
 from openmaas.engines.body import decode
 from openmaas.engines.llama.ask import check
 from openmaas.engines.llama.count import Counting
+from openmaas.engines.llama.prompts import Prompts
 from openmaas.engines.llama.run import Run
 from openmaas.engines.llama.tools import ForcedTool, forced_tool
 from openmaas.engines.meter import Meter
@@ -107,22 +108,29 @@ class Llama:
         if not embeddings:
             forced = forced_tool(members, tools)
             members.update(_ALWAYS)
-        prompt = _plain(members, "prompt") or ""
-        echoes = exchange.path == "/v1/completions" and _plain(members, "echo")
-        body = msgspec.json.encode(members)
         run = Run(
             answer,
             exchange,
             self.inner,
-            body,
+            members,
             stream=stream,
             usage=usage,
             choices=choices,
             forced=forced,
             tools=tools,
-            echoed=([prompt] if isinstance(prompt, str) else prompt) if echoes else [],
+            prompts=self._prompts(members) if exchange.path == "/v1/completions" else None,
         )
         run.begin()
+
+    def _prompts(self, members: dict[str, msgspec.Raw]) -> Prompts | None:
+        """What is to be done with the prompts before llama.cpp has them; mostly nothing."""
+        suffix, echo = _plain(members, "suffix") or "", bool(_plain(members, "echo"))
+        if not suffix and not echo:
+            return None
+        logprobs = int(_plain(members, "logprobs") or 0)
+        return Prompts(
+            self.inner, _plain(members, "prompt"), self._spec.context, suffix=suffix, echo=echo, logprobs=logprobs
+        )
 
     def _tokenize(self, exchange: Exchange) -> None:
         """Count a prompt, mended as it would be for an answer."""

@@ -1,4 +1,4 @@
-"""The connection to llama.cpp's own server: one request, its events or its error, by callback."""
+"""The connection to llama.cpp's own server: one request, its events or its error, by callback or as a whole answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import asyncio
 from typing import Any, Protocol
 
 import httptools
+import msgspec
+
+from openmaas.core.errors import ContextExceeded, EngineFailed, EngineRefused, OpenmaasError
 
 
 class Listener(Protocol):
@@ -79,3 +82,51 @@ class Inner(asyncio.Protocol):
         self._listener = None
         if self._transport is not None:
             self._transport.abort()
+
+
+class _Whole:
+    """Hears one whole answer. An ``inner.Listener``."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._body = b""
+
+    def heard(self, _status: int, data: bytes) -> None:
+        """See ``Listener``."""
+        self._body += data
+
+    def ended(self, status: int, *, whole: bool) -> None:
+        """See ``Listener``."""
+        if self.answer.done():
+            return
+        if whole and status == 200:
+            self.answer.set_result(self._body)
+        else:
+            self.answer.set_exception(refusal(status, self._body) if whole else EngineFailed("llama.cpp broke off"))
+
+
+async def ask(socket: str, path: str, body: Any) -> Any:
+    """One question to llama.cpp, and its answer. Raises ``EngineFailed`` and ``EngineRefused``."""
+    listener = _Whole()
+    inner = Inner(listener, path, msgspec.json.encode(body))
+    try:
+        await asyncio.get_running_loop().create_unix_connection(lambda: inner, socket)
+    except OSError as error:
+        raise EngineFailed(f"llama.cpp cannot be reached: {error}") from None
+    try:
+        return msgspec.json.decode(await listener.answer)
+    finally:
+        inner.leave()
+
+
+def refusal(status: int, body: bytes) -> OpenmaasError:
+    """What an error of llama.cpp is in our words."""
+    try:
+        told = msgspec.json.decode(body)["error"]
+        message, kind = str(told.get("message", "")), told.get("type")
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        message, kind = body[:200].decode("utf-8", "replace"), ""
+    if kind == "exceed_context_size_error":
+        found = ContextExceeded(message, field="messages")
+        return found.counted(int(told.get("n_prompt_tokens", 0)), int(told.get("n_ctx", 0)))
+    return EngineRefused(message) if 400 <= status < 500 or status == 501 else EngineFailed(message)

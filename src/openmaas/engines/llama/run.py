@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
-from openmaas.core.errors import ContextExceeded, EngineFailed, EngineRefused, OpenmaasError
+from openmaas.core.errors import EngineFailed, OpenmaasError
 from openmaas.engines.answer import Answer
 from openmaas.engines.llama.assemble import Echo, LegacyLogprobs, Whole
-from openmaas.engines.llama.inner import Inner
+from openmaas.engines.llama.inner import Inner, refusal
+from openmaas.engines.llama.prompts import Prompts
 from openmaas.engines.llama.tools import OPENINGS, ForcedTool, find_call
 from openmaas.engines.wire import Exchange
 
@@ -58,14 +59,14 @@ class Run:
         answer: Answer,
         exchange: Exchange,
         socket: str,
-        body: bytes,
+        members: dict[str, msgspec.Raw],
         *,
         stream: bool,
         usage: bool,
         choices: int,
         forced: ForcedTool | None,
         tools: Any,
-        echoed: list[str],
+        prompts: Prompts | None,
     ) -> None:
         self._answer = answer
         self._exchange = exchange
@@ -78,14 +79,16 @@ class Run:
         self._names = forced.names if forced else names
         self._whole = Whole(chat=exchange.path == "/v1/chat/completions")
         self._legacy = LegacyLogprobs() if exchange.path == "/v1/completions" else None
-        self._echo = Echo(echoed, choices) if echoed else None
+        self._echo: Echo | None = None
+        self._members = members
+        self._asked = prompts  # when something is to be done before llama.cpp can answer
         self._held: list[bytes] = []
         self._holding = bool(self._names)  # until it is known that the answer is no call
         self._carry = b""
         self._head: bytes | None = None
         self._prompts: dict[int, tuple[int, int]] = {}
         self._completions: dict[int, int] = {}
-        self._inner = Inner(self, exchange.path, body)
+        self._inner: Inner | None = None
         self._connecting: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -96,22 +99,24 @@ class Run:
     # ── told by the wire ──────────────────────────────────────────────────────────────────────────────────────
     def cancel(self) -> None:
         """Stop, and say what was used."""
-        self._inner.leave()
+        self._leave()
         if not self._answer.over:
             self._answer.cancelled(stream=self._stream)
 
     def lost(self) -> None:
         """Stop, and write down what was used."""
-        self._inner.leave()
+        self._leave()
         self._answer.settle("cancelled")
 
     def pause(self) -> None:
         """Take no more from llama.cpp."""
-        self._inner.read(go=False)
+        if self._inner is not None:
+            self._inner.read(go=False)
 
     def resume(self) -> None:
         """Go on."""
-        self._inner.read(go=True)
+        if self._inner is not None:
+            self._inner.read(go=True)
 
     # ── told by llama.cpp ─────────────────────────────────────────────────────────────────────────────────────
     def heard(self, status: int, data: bytes) -> None:
@@ -143,12 +148,33 @@ class Run:
             self._finish()
 
     async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            await loop.create_unix_connection(lambda: self._inner, self._socket)
+            if self._asked is not None:
+                await self._prepare(self._asked)
+            body = msgspec.json.encode(self._members)
+            self._inner = inner = Inner(self, self._exchange.path, body)
+            await asyncio.get_running_loop().create_unix_connection(lambda: inner, self._socket)
+        except OpenmaasError as error:
+            self._answer.failed(error)
         except OSError as error:
-            if not self._answer.over:
-                self._answer.failed(EngineFailed(f"llama.cpp cannot be reached: {error}"))
+            self._answer.failed(EngineFailed(f"llama.cpp cannot be reached: {error}"))
+
+    async def _prepare(self, asked: Prompts) -> None:
+        def heard(tokens: int) -> None:
+            self._answer.prompt += tokens
+
+        sent, echoed = await asked.ready(heard)
+        if sent is not None:
+            self._members["prompt"] = msgspec.Raw(msgspec.json.encode(sent))
+        if echoed:
+            self._echo = Echo(echoed, self._choices)
+            self._legacy = LegacyLogprobs(self._echo)
+
+    def _leave(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._inner is not None:
+            self._inner.leave()
 
     def _event(self, event: bytes) -> bytes | None:
         """One event, counted; what of it the caller may see now."""
@@ -188,7 +214,7 @@ class Run:
         elif told.prompt_progress is not None and index not in self._prompts:
             progress = told.prompt_progress
             self._answer.prompt = max(self._answer.prompt, progress.processed, progress.cache)
-            self._answer.cached = progress.cache
+            self._answer.cached = 0 if self._asked is not None and self._asked.recited else progress.cache
             return
         if self._prompts:
             # Choices of one prompt share it, and it is counted once, as the first of them had it; a list of prompts has
@@ -197,6 +223,8 @@ class Run:
             for number, counts in self._prompts.items():
                 firsts.setdefault(number // self._choices, counts)
             self._answer.prompt, self._answer.cached = map(sum, zip(*firsts.values(), strict=True))
+            if self._asked is not None and self._asked.recited:
+                self._answer.cached = 0  # what is found in the cache was read for this request
         self._answer.completion = sum(self._completions.values())
 
     def _hold(self, clean: bytes) -> bytes | None:
@@ -233,16 +261,3 @@ class Run:
                 if call is not None:
                     found[index] = call
         return found
-
-
-def refusal(status: int, body: bytes) -> OpenmaasError:
-    """What an error of llama.cpp is in our words."""
-    try:
-        told = msgspec.json.decode(body)["error"]
-        message, kind = str(told.get("message", "")), told.get("type")
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
-        message, kind = body[:200].decode("utf-8", "replace"), ""
-    if kind == "exceed_context_size_error":
-        found = ContextExceeded(message, field="messages")
-        return found.counted(int(told.get("n_prompt_tokens", 0)), int(told.get("n_ctx", 0)))
-    return EngineRefused(message) if 400 <= status < 500 or status == 501 else EngineFailed(message)
