@@ -48,12 +48,25 @@ def house(tmp_path_factory: pytest.TempPathFactory, vendor: Vendor) -> Iterator[
     made.end()
 
 
-def post(house: Installation, key: str, base_id: str, **retrieval: Any) -> tuple[int, dict[str, str], Any]:
+def post(
+    house: Installation, key: str, base_id: str, headers: dict[str, str] | None = None, **retrieval: Any
+) -> tuple[int, dict[str, str], Any]:
     """Status, headers and answer of a chat that looks something up."""
     tool = {"type": "retrieval", "retrieval": {"knowledge_id": base_id, **retrieval}}
     body = {"model": "polite", "messages": [{"role": "user", "content": ASKED}], "tools": [tool]}
-    status, headers, told = house.ask("POST", CHAT, body, key=key)
-    return status, headers, json.loads(told)
+    status, told_headers, told = house.ask("POST", CHAT, body, key=key, headers=headers)
+    return status, told_headers, json.loads(told)
+
+
+def receipts(house: Installation, key: str, count: int) -> list[dict[str, Any]]:
+    """A customer's receipts, newest first, once there are so many; a second later there are no more."""
+    deadline = time.monotonic() + 20
+    while len(rows := json.loads(house.ask("GET", "/v1/receipts", key=key)[2])["data"]) < count:
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.05)
+    time.sleep(1)
+    assert len(json.loads(house.ask("GET", "/v1/receipts", key=key)[2])["data"]) == count
+    return list(rows)
 
 
 def test_what_is_known_stands_before_the_question_and_both_requests_are_paid(
@@ -79,6 +92,23 @@ def test_what_is_known_stands_before_the_question_and_both_requests_are_paid(
     (question,) = vendor.asked["polite"]["messages"]
     assert question["content"].startswith("Know [1]")
     assert question["content"].endswith(f"Answer {ASKED}!")
+
+
+def test_sent_again_neither_the_questions_vector_nor_the_chat_is_paid_twice(house: Installation) -> None:
+    _, key = house.organisation("1")
+    base_id = new_base(house, key)
+    put(house, base_id, "faq.md", FAQ, key)
+    receipts(house, key, 1)
+    once = {"idempotency-key": "once"}
+    first, again = (post(house, key, base_id, once) for _ in range(2))
+    assert first[0] == again[0] == 200
+    assert first[2] == again[2]
+    receipts(house, key, 3)
+    search = {"query": ASKED, "knowledge_ids": [base_id]}
+    path, once = "/api/llm-application/open/knowledge/retrieve", {"idempotency-key": "other"}
+    found = [json.loads(house.ask("POST", path, search, key=key, headers=once)[2])["data"] for _ in range(2)]
+    assert found[0] == found[1] != []
+    receipts(house, key, 4)
 
 
 def test_a_base_that_is_not_theirs_or_cannot_be_paid_is_refused(house: Installation) -> None:

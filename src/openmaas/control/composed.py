@@ -30,7 +30,7 @@ from openmaas.dialects.zhipu.composed import (
 )
 from openmaas.identity.face import Caller
 from openmaas.knowledge.asked import Question
-from openmaas.knowledge.face import Library
+from openmaas.knowledge.face import Asking, Library
 
 #: Where a search is asked for.
 SEARCH = "/api/paas/v4/web_search"
@@ -72,7 +72,7 @@ async def _answer(library: Library, who: Caller, asked: Composed, inner: Inner, 
         findings.append((prompt, {"search_result": shown_to_model(results)}))
     if (retrieval := asked.retrieval) is not None:
         question = Question(asked.question[:QUERY_LENGTH_MAX], (retrieval.knowledge_id,))
-        chunks = await library.retrieve(who, inner.parent_id, question)
+        chunks = await library.retrieve(who, Asking(inner.parent_id, inner.once), question)
         known = known_to_model((each.document_name, each.text) for each in chunks)
         findings.append((retrieval.prompt_template or RETRIEVAL_PROMPT, {"knowledge": known}))
     async with inner.ask(path, asked.body(*findings)) as answer:

@@ -15,10 +15,9 @@ from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
 from openmaas.control.rooms import Rooms
-from openmaas.core.bounds import ASK_TIMEOUT_S
 from openmaas.core.errors import Overloaded
 from openmaas.core.parents import REQUEST
-from openmaas.identity.behalf import OnBehalf, mint
+from openmaas.identity.behalf import mint_inner
 from openmaas.identity.face import Caller
 from openmaas.work.asking import LOST, Answer, Told
 
@@ -31,23 +30,23 @@ _ONCE = "idempotency-key"
 
 class Inner:
     """The inner requests of ``outer``, which ``who`` sent. They are known by its id (``parent_id``), and none is
-    composed again: the token that they come with is a job's, and the control plane takes none."""
+    composed again: the token that they come with is a job's, and the control plane takes none. ``once`` is the
+    Idempotency-Key of the outer one, or empty."""
 
     def __init__(self, rooms: Rooms, who: Caller, outer: Request) -> None:
         self._relays = rooms.relays
         self.parent_id = outer.headers.get("x-request-id") or rooms.clock.new_id(REQUEST)
-        self._once = outer.headers.get(_ONCE, "")
+        self.once = outer.headers.get(_ONCE, "")
         self._headers = {name: outer.headers[name] for name in _PASSED_ON if name in outer.headers}
-        until_ms = rooms.clock.wall_ms() + round(ASK_TIMEOUT_S * 1000)
-        behalf = OnBehalf(who.organisation_id, who.project_id, who.key_id, "", self.parent_id, until_ms)
-        self._token = mint(rooms.master, behalf)
+        ids = who.organisation_id, who.project_id, who.key_id
+        self._token = mint_inner(rooms.master, ids, self.parent_id, rooms.clock.wall_ms())
 
     @asynccontextmanager
     async def ask(self, path: str, body: bytes, part: str = "") -> AsyncIterator[Answer]:
         """An answer of the relay. ``part`` tells the inner requests of one outer one apart, when that has an
         Idempotency-Key: sent again, each of them gets its first answer. Raises ``Overloaded``, and ``LOST`` for an
         answer that breaks off."""
-        headers = self._headers | ({_ONCE: self._once + part} if self._once else {})
+        headers = self._headers | ({_ONCE: self.once + part} if self.once else {})
         begun = False
         try:
             async with self._relays.ask(path, self._token, body, headers) as answer:

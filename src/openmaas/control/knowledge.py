@@ -27,7 +27,7 @@ from openmaas.core.errors import FieldInvalid, FieldMissing, ModelUnknown
 from openmaas.identity.face import Caller
 from openmaas.knowledge.asked import Found, Question
 from openmaas.knowledge.book import Base, Used, add_base, change_base, find_base, list_bases, used
-from openmaas.knowledge.face import asker_of
+from openmaas.knowledge.face import Asking, asker_of
 
 #: Zhipu's numbers of the models that embed; whoever operates maps these names to a model, by its name or an alias.
 MODELS = {3: "embedding-2", 11: "embedding-3", 12: "embedding-3-pro"}
@@ -119,7 +119,8 @@ def routes(rooms: Rooms, caller: Recognise, name: str) -> APIRouter:
     @router.post("/knowledge/retrieve", operation_id=f"search_knowledge_{name}")
     async def retrieve(body: Asked, request: Request, who: User) -> dict[str, Any]:
         request_id = request.headers.get("x-request-id") or rooms.clock.new_id("req")
-        found = await rooms.library.retrieve(who, request_id, _question(body))
+        asking = Asking(request_id, request.headers.get("idempotency-key", ""))
+        found = await rooms.library.retrieve(who, asking, _question(body))
         return {**said(rooms, {}), "data": [_show_found(each) for each in found], "request_id": body.request_id}
 
     @router.get("/knowledge/{base_id}", operation_id=f"retrieve_knowledge_{name}")

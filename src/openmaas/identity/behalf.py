@@ -13,6 +13,7 @@ import binascii
 
 import msgspec
 
+from openmaas.core.bounds import ASK_TIMEOUT_S
 from openmaas.core.errors import KeyUnknown, SettingInvalid, TokenExpired
 from openmaas.identity.seal import MasterKeys
 
@@ -38,6 +39,13 @@ def mint(master: MasterKeys, who: OnBehalf) -> str:
     """The token, to be sent as ``Authorization: Bearer``."""
     sealed = master.seal(msgspec.msgpack.encode(who), _OWNER)
     return f"{PREFIX}.{sealed.version}.{base64.urlsafe_b64encode(sealed.secret).decode()}"
+
+
+def mint_inner(master: MasterKeys, ids: tuple[str, str, str], parent_id: str, now_ms: int) -> str:
+    """The token of a request for a part of another one. ``ids`` are those of the organisation, the project and the key
+    that sent the whole, ``parent_id`` the whole's own: it pays as ever, and as long as an answer may take."""
+    until_ms = now_ms + round(ASK_TIMEOUT_S * 1000)
+    return mint(master, OnBehalf(*ids, "", parent_id, until_ms))
 
 
 def read(master: MasterKeys, told: str, now_ms: int) -> OnBehalf:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from openmaas.core.bounds import ASK_TIMEOUT_S, KNOWLEDGE_MEMORY_BYTES_MAX, RERANKED_MAX
+from openmaas.core.bounds import KNOWLEDGE_MEMORY_BYTES_MAX, RERANKED_MAX
 from openmaas.core.clock import Clock
 from openmaas.core.errors import EngineFailed, ExtraMissing
 from openmaas.files.depot import Draft
 from openmaas.files.face import Files, Owner
-from openmaas.identity.behalf import OnBehalf, mint
+from openmaas.identity.behalf import mint_inner
 from openmaas.identity.face import Caller
 from openmaas.identity.seal import MasterKeys
 from openmaas.knowledge import book
@@ -44,6 +44,14 @@ class _Ranked(msgspec.Struct):
 
 class _Ranking(msgspec.Struct):
     results: list[_Ranked]
+
+
+class Asking(msgspec.Struct, frozen=True):
+    """The request for which something is looked up, and its Idempotency-Key, or empty: sent again with the same, the
+    parts of it get their first answers."""
+
+    request_id: str
+    once: str = ""
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -83,10 +91,9 @@ class Library:
         self._files.depot.remove(await self._database.run(book.remove_base, self._clock, base_id, who.project_id))
         self._held.pop(base_id, None)
 
-    async def retrieve(self, who: Caller, request_id: str, question: Question) -> list[Found]:
-        """What answers a question, the best first. ``request_id`` is the request that asks; what it costs stands in
-        receipts that name it. The score is the cosine with the question, BM25's where words alone are asked for, the
-        reranker's where there is one.
+    async def retrieve(self, who: Caller, asking: Asking, question: Question) -> list[Found]:
+        """What answers a question, the best first. What it costs stands in receipts that name who is asking. The score
+        is the cosine with the question, BM25's where words alone are asked for, the reranker's where there is one.
 
         Raises ``FieldInvalid``, ``ThingUnknown``, ``ExtraMissing``, and whatever the relay refuses with."""
         question.check()
@@ -95,35 +102,36 @@ class Library:
         indices = [await self._index(base) for base in bases]
         vectors: dict[str, list[float]] = {}
         if question.method != "keyword":
-            for model in {base.embedding_model for base in bases}:
-                body = await self._ask(who, request_id, "embedding", TARGET, asked(model, [question.query]))
+            for number, model in enumerate(dict.fromkeys(base.embedding_model for base in bases)):
+                wanted = asked(model, [question.query])
+                body = await self._ask(who, asking, f"embedding{number}", TARGET, wanted)
                 (vectors[model],) = heard(body, 1)
             for base, index in zip(bases, indices, strict=True):
                 if index.vector_length not in (0, length := len(vectors[base.embedding_model])):
                     raise EngineFailed(f"its vector has {length} numbers, those of {base.id} {index.vector_length}")
         found = await asyncio.to_thread(_search, bases, indices, vectors, question)
         if question.rerank_model and found:
-            found = await self._reranked(who, request_id, question, found[:RERANKED_MAX])
+            found = await self._reranked(who, asking, question, found[:RERANKED_MAX])
         return [each for each in found if each.score >= question.threshold][: question.found]
 
-    async def _reranked(self, who: Caller, request_id: str, question: Question, found: list[Found]) -> list[Found]:
+    async def _reranked(self, who: Caller, asking: Asking, question: Question, found: list[Found]) -> list[Found]:
         wanted = {
             "model": question.rerank_model,
             "query": question.query,
             "documents": [each.text for each in found],
         }
-        body = await self._ask(who, request_id, "rerank", _RERANK, msgspec.json.encode(wanted))
+        body = await self._ask(who, asking, "rerank", _RERANK, msgspec.json.encode(wanted))
         try:
             rows = msgspec.json.decode(body, type=_Ranking).results
             return [msgspec.structs.replace(found[row.index], score=row.relevance_score) for row in rows]
         except (msgspec.MsgspecError, IndexError) as error:
             raise EngineFailed(f"its answer was no ranking ({error})") from None
 
-    async def _ask(self, who: Caller, request_id: str, name: str, target: str, body: bytes) -> bytes:
-        until_ms = self._clock.wall_ms() + int(ASK_TIMEOUT_S * 1000)
-        behalf = OnBehalf(who.organisation_id, who.project_id, who.key_id, "", request_id, until_ms)
-        once = f"{request_id}:{self._clock.new_id(name)}"
-        told = await self._relays.post(target, mint(self._master, behalf), once, body)
+    async def _ask(self, who: Caller, asking: Asking, part: str, target: str, body: bytes) -> bytes:
+        ids = who.organisation_id, who.project_id, who.key_id
+        token = mint_inner(self._master, ids, asking.request_id, self._clock.wall_ms())
+        once = f"{asking.once or self._clock.new_id(part)}:{part}"
+        told = await self._relays.post(target, token, once, body)
         if told.status != 200:
             raise refusal_of(told)
         return told.body
