@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from installation import Installation
+from searching import attach, library
 from tokens import token
 
 CODING = "/api/coding/paas/v4/chat/completions"
@@ -185,7 +186,31 @@ def test_a_time_is_taken_as_the_customer_s_clocks_show_it(house: Installation) -
     assert found["tokensUsage"] == [0] * 30 + [19]
 
 
-def test_tools_were_not_called_and_the_year_has_its_days(house: Installation) -> None:
+def test_searches_are_counted_as_a_tool_and_not_as_a_model(
+    house: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    attach(house, "finder", "search", "search", {"folder": library(tmp_path_factory.mktemp("web") / "files")}, "0.01")
+    house.ready("finder")
+    customer = Customer(house)
+    customer.receipt("/v1/chat/completions")
+    search = {"search_engine": "finder", "search_query": "leave"}
+    for _ in range(2):
+        status, headers, told = house.ask("POST", "/api/paas/v4/web_search", search, key=customer.key)
+        assert status == 200, told
+        house.receipt(headers["x-request-id"], "posted", key=customer.key)
+    assert house.ask("POST", "/api/paas/v4/web_search", {**search, "count": 0}, key=customer.key)[0] == 400
+    tools = customer.console(f"{MONITOR}/tool-usage")
+    assert (sum(tools["networkSearchCount"]), tools["totalUsage"]["totalSearchMcpCount"]) == (2, 2)
+    assert tools["toolDataList"] == [{"toolName": "finder", "totalUsageCount": 2}]
+    models = customer.console(f"{MONITOR}/model-usage")
+    assert (models["totalUsage"]["totalModelCallCount"], len(models["modelDataList"])) == (1, 1)
+    assert customer.console(f"{CREDIT}/usage-detail?usageType=MCP")["mcpUsage"]["totalUsage"]["totalMcpCalls"] == 2
+    assert customer.console(f"{CREDIT}/activity")["series"][-1]["mcpCalls"] == 2
+    (row,) = (row for row in customer.read("/v1/usage?by=model")["data"] if row["model"] == "finder")
+    assert row["units"] == {"call": 2}
+
+
+def test_tools_that_nobody_called_are_none_and_the_year_has_its_days(house: Installation) -> None:
     customer = Customer(house)
     customer.receipt("/v1/chat/completions")
     tools = customer.console(f"{MONITOR}/tool-usage")

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Query
 
+from openmaas.catalog.book import list_models
 from openmaas.control.reading import Recognise, reading
 from openmaas.control.rooms import Rooms
 from openmaas.control.series import Span, across, by_model, span_of, total
@@ -31,6 +32,8 @@ _HOUR_S, _WEEK_S = 3_600, 7 * 24 * 3_600
 _HOURS, _MONTHS, _WEEKS = 3, 5, 6
 #: The tiers that tools know; a plan whose name has none of them is told by its own name.
 _LEVELS = ("lite", "pro", "max")
+#: What each model used, moment by moment.
+Lines = list[tuple[str, list[Used]]]
 
 
 def routes(rooms: Rooms, caller: Recognise) -> APIRouter:
@@ -46,12 +49,15 @@ def routes(rooms: Rooms, caller: Recognise) -> APIRouter:
 
     async def used(
         who: Caller, start: str, end: str, *, days: int = 1, daily: bool = False
-    ) -> tuple[Span, list[tuple[str, list[Used]]]]:
+    ) -> tuple[Span, Lines, Lines]:
+        """What models used, and the searches apart: here they are a tool."""
         span = span_of(start, end, await zone_of(who), rooms.clock.wall_ms(), days=days, daily=daily)
         since_ms, until_ms = span.bounds_ms
         async with summing:
             rows = await database.read(list_used, who.organisation_id, since_ms=since_ms, until_ms=until_ms)
-        return span, by_model(span, rows)
+        searching = {model.name for model in await database.read(list_models) if model.task == "search"}
+        parted = [[row for row in rows if (row.model in searching) == tool] for tool in (False, True)]
+        return span, by_model(span, parted[0]), by_model(span, parted[1])
 
     @router.get("/monitor/usage/quota/limit")
     async def limits(who: Reader) -> dict[str, Any]:
@@ -68,7 +74,8 @@ def routes(rooms: Rooms, caller: Recognise) -> APIRouter:
         start: Annotated[str, Query(alias="startTime")] = "",
         end: Annotated[str, Query(alias="endTime")] = "",
     ) -> dict[str, Any]:
-        return told(_models(*await used(who, start, end)))
+        span, found, _ = await used(who, start, end)
+        return told(_models(span, found))
 
     @router.get("/monitor/usage/tool-usage")
     async def tools(
@@ -76,7 +83,8 @@ def routes(rooms: Rooms, caller: Recognise) -> APIRouter:
         start: Annotated[str, Query(alias="startTime")] = "",
         end: Annotated[str, Query(alias="endTime")] = "",
     ) -> dict[str, Any]:
-        return told(_tools(span_of(start, end, await zone_of(who), rooms.clock.wall_ms(), days=1)))
+        span, _, searches = await used(who, start, end)
+        return told(_tools(span, searches))
 
     @router.get("/monitor/credit-usage/usage-detail")
     async def detail(
@@ -85,8 +93,8 @@ def routes(rooms: Rooms, caller: Recognise) -> APIRouter:
         end: Annotated[str, Query(alias="endTime")] = "",
         kind: Annotated[Literal["MODEL", "MCP"], Query(alias="usageType")] = "MODEL",
     ) -> dict[str, Any]:
-        span, found = await used(who, start, end)
-        return told(_detail(span, found if kind == "MODEL" else [], kind))
+        span, found, searches = await used(who, start, end)
+        return told(_detail(span, found if kind == "MODEL" else searches, kind))
 
     @router.get("/monitor/credit-usage/activity")
     async def activity(
@@ -137,7 +145,7 @@ def _length(window: Window) -> tuple[int, int]:
     return _HOURS, max(round(window.seconds / _HOUR_S), 1)
 
 
-def _models(span: Span, models: list[tuple[str, list[Used]]]) -> dict[str, Any]:
+def _models(span: Span, models: Lines) -> dict[str, Any]:
     every = across(span, models)
     summary = [
         {"modelName": name, "totalTokens": total(row).tokens, "sortOrder": order}
@@ -162,22 +170,25 @@ def _models(span: Span, models: list[tuple[str, list[Used]]]) -> dict[str, Any]:
     }
 
 
-def _tools(span: Span) -> dict[str, Any]:
-    """Tools of ours that are called over MCP: there are none on this installation, so none was."""
-    labels = _labels(span)
-    names = ("NetworkSearch", "WebReadMcp", "ZreadMcp")
-    none = {f"total{name}Count": 0 for name in (*names, "SearchMcp")}
+def _tools(span: Span, searches: Lines) -> dict[str, Any]:
+    """Zhipu counts calls over MCP; here they are searches, whichever way they were asked for, and nothing else."""
+    labels, none = _labels(span), {f"total{name}Count": 0 for name in ("WebReadMcp", "ZreadMcp")}
+    rows = [{"toolName": name, "totalUsageCount": total(row).unit_requests} for name, row in searches]
+    every = [each.unit_requests for each in across(span, searches)]
+    totals = {"totalNetworkSearchCount": sum(every), **none, "totalSearchMcpCount": sum(every)}
     return {
         "x_time": labels,
-        **{f"{name[0].lower()}{name[1:]}Count": [0] * len(labels) for name in names},
-        "totalUsage": {**none, "toolDetails": [], "toolSummaryList": []},
-        "toolDataList": [],
-        "toolSummaryList": [],
+        "networkSearchCount": every,
+        "webReadMcpCount": [0] * len(labels),
+        "zreadMcpCount": [0] * len(labels),
+        "totalUsage": {**totals, "toolDetails": [], "toolSummaryList": rows},
+        "toolDataList": rows,
+        "toolSummaryList": rows,
         "granularity": "daily" if span.daily else "hourly",
     }
 
 
-def _detail(span: Span, models: list[tuple[str, list[Used]]], kind: str) -> dict[str, Any]:
+def _detail(span: Span, models: Lines, kind: str) -> dict[str, Any]:
     whole = total(across(span, models))
     days = (span.last.date() - span.first.date()).days + 1
     hits = f"{whole.cached_tokens / whole.prompt_tokens:.4f}" if whole.prompt_tokens else None
@@ -189,8 +200,8 @@ def _detail(span: Span, models: list[tuple[str, list[Used]]], kind: str) -> dict
     times = _labels(span, "%Y-%m-%d %H:%M:%S")
     shown = {"granularity": "DAY" if span.daily else "HOUR", "timezone": span.zone, "summary": summary}
     if kind == "MCP":
-        none = {"totalMcpCalls": 0, "totalCredits": _credits(0)}
-        return {**shown, "mcpUsage": {"totalUsage": none, "xTime": times, "mcpDataList": []}}
+        calls = {"totalMcpCalls": whole.unit_requests, "totalCredits": _credits(whole.credits_nanos)}
+        return {**shown, "mcpUsage": {"totalUsage": calls, "xTime": times, "mcpDataList": []}}
     lists = [
         {"modelCode": name, "modelName": name, "sortOrder": order, **_sums(total(row))}
         for order, (name, row) in enumerate(models, 1)
@@ -215,7 +226,7 @@ def _columns(row: list[Used]) -> dict[str, list[Any]]:
     }
 
 
-def _activity(span: Span, models: list[tuple[str, list[Used]]]) -> dict[str, Any]:
+def _activity(span: Span, models: Lines, searches: Lines) -> dict[str, Any]:
     every, dates = across(span, models), _labels(span)
     now, longest = _streaks([each.requests > 0 for each in every])
     peak = max(range(len(every)), key=lambda number: every[number].tokens)
@@ -227,8 +238,8 @@ def _activity(span: Span, models: list[tuple[str, list[Used]]]) -> dict[str, Any
         "longestStreakDays": longest,
     }
     series = [
-        {"date": date, "modelCallCount": each.requests, "mcpCalls": 0, **_sums(each)}
-        for date, each in zip(dates, every, strict=True)
+        {"date": date, "modelCallCount": each.requests, "mcpCalls": found.unit_requests, **_sums(each)}
+        for date, each, found in zip(dates, every, across(span, searches), strict=True)
     ]
     return {"granularity": "DAY", "timezone": span.zone, "summary": summary, "series": series}
 

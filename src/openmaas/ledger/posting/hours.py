@@ -18,11 +18,13 @@ from openmaas.ledger.law import charges, corrections, receipts
 
 class Used(msgspec.Struct, frozen=True):
     """What was used of one model from ``begin_ms`` on. ``credits_nanos`` is what the first window of a plan counted,
-    as it stands after corrections: the windows of one plan all count the same."""
+    as it stands after corrections: the windows of one plan all count the same. ``unit_requests`` are those of the
+    requests that used something other than tokens: of a model that searches, its searches."""
 
     begin_ms: int
     model: str
     requests: int = 0
+    unit_requests: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
@@ -35,7 +37,7 @@ class Used(msgspec.Struct, frozen=True):
 
 
 #: What can be added up.
-COUNTS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "credits_nanos")
+COUNTS = ("requests", "unit_requests", "prompt_tokens", "cached_tokens", "completion_tokens", "credits_nanos")
 
 
 def list_used(tx: sa.Connection, organisation_id: str, *, since_ms: int, until_ms: int) -> list[Used]:
@@ -54,7 +56,8 @@ def list_used(tx: sa.Connection, organisation_id: str, *, since_ms: int, until_m
         return sa.select(quarter, receipts.c.model, *columns)
 
     tokens = ("prompt_tokens", "cached_tokens", "completion_tokens")
-    read(summed(sa.func.count().label("requests"), *(sa.func.sum(receipts.c[name]).label(name) for name in tokens)))
+    requests = sa.func.count().label("requests"), sa.func.count(receipts.c.units).label("unit_requests")
+    read(summed(*requests, *(sa.func.sum(receipts.c[name]).label(name) for name in tokens)))
     counted = receipts.join(charges, charges.c.request_id == receipts.c.request_id)
     first = (charges.c.part == 0) & charges.c.account_id.startswith("window:")
     read(summed(sa.func.sum(charges.c.amount_nanos).label("credits_nanos")).select_from(counted).where(first))
