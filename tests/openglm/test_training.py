@@ -8,15 +8,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_glm as tiny
 import torch
 
+import tiny_glm as tiny
 from openglm.errors import Refused
+from openglm.parts.experts import SigmoidRouter
 from openglm.train.log import Log, read
 from openglm.train.loop import Diverged, Run
 from openglm.train.loss import loss_of
@@ -27,6 +29,10 @@ ADAM = replace(PLAN, matrix_lr=None)
 FURTHER = replace(PLAN, mtp_weight=0.3)
 MUON_ATOL = 1e-2  # it iterates in bf16, where the last digit of a sum turns a bit
 TIMES = ("tokens_per_s", "mfu")
+
+
+def told(name: str) -> Callable[[str], str]:
+    return lambda difference: f"{name}: {difference}"
 
 
 def trained(folder: Path, plan: Plan, model: Any, source: Any) -> Run:
@@ -78,7 +84,9 @@ def test_many_small_batches_are_one_large_one(tmp_path: Path) -> None:
     large = trained(tmp_path / "a", ADAM, tiny.dense(), tiny.Counting(rows=6))
     small = trained(tmp_path / "b", replace(ADAM, micro_batches=3), tiny.dense(), tiny.Counting(rows=2))
     for name, weight in weights(large).items():
-        torch.testing.assert_close(weights(small)[name], weight, atol=5e-4, rtol=0, msg=lambda told, name=name: f"{name}: {told}")
+        torch.testing.assert_close(
+            weights(small)[name], weight, atol=5e-4, rtol=0, msg=lambda told, name=name: f"{name}: {told}"
+        )
 
 
 RANKS = """
@@ -91,11 +99,13 @@ from openglm.train.ranks import ranks
 torch.set_num_threads(1)
 folder, make, steps = Path(sys.argv[1]), getattr(tiny, sys.argv[2]), int(sys.argv[3])
 with ranks() as (rank, size):
-    run = Run(make(), tiny.Counting(rows=2, rank=rank, world=size, ragged=1), Plan.read(folder / "asked.json"), folder, rank=rank, size=size)
+    source = tiny.Counting(rows=2, rank=rank, world=size, ragged=1)
+    run = Run(make(), source, Plan.read(folder / "asked.json"), folder, rank=rank, size=size)
     run.walk()
 """
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("make", ["dense", "sparse"])
 def test_two_ranks_take_the_steps_of_one_and_their_checkpoint_is_read_by_one(tmp_path: Path, make: str) -> None:
     plan, atol = (ADAM, 5e-4) if make == "dense" else (FURTHER, MUON_ATOL)
@@ -106,13 +116,17 @@ def test_two_ranks_take_the_steps_of_one_and_their_checkpoint_is_read_by_one(tmp
     script = tmp_path / "ranks.py"
     script.write_text(RANKS)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    found = subprocess.run([*torchrun, script, shared, make, "8"], env=environment, capture_output=True, timeout=100)
+    # A rank may abort while its interpreter ends (gloo, one in ten): a run goes on, so starting it again is what one does.
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=2"]
+    command = [*torchrun, script, shared, make, "8"]
+    found = subprocess.run(command, env=environment, capture_output=True, timeout=100, check=False)
     assert found.returncode == 0, found.stderr.decode()[-3000:]
     both = Run(getattr(tiny, make)(seed=2), tiny.Counting(rows=4), plan, shared)
     assert both.step == 8
     for name, weight in weights(alone).items():
-        torch.testing.assert_close(weights(both)[name], weight, atol=atol, rtol=0, msg=lambda told, name=name: f"{name}: {told}")
+        torch.testing.assert_close(
+            weights(both)[name], weight, atol=atol, rtol=0, msg=lambda told, name=name: f"{name}: {told}"
+        )
     losses = [[line["loss"] for line in read(folder / "log.jsonl")] for folder in (tmp_path / "alone", shared)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
@@ -148,7 +162,8 @@ def test_held_out_batches_are_judged_without_moving_anything(tmp_path: Path) -> 
     found = run.evaluate()
     assert 3 < found["loss"] < 6
     assert all(torch.equal(weight, before[name]) for name, weight in weights(run).items())
-    assert run.model.router_loads().sum() == 0
+    routers = [part for part in run.model.modules() if isinstance(part, SigmoidRouter)]
+    assert [float(router.load.sum()) for router in routers] == [0.0, 0.0]
 
 
 def test_a_share_of_the_gradient_reaches_the_embedding(tmp_path: Path) -> None:
@@ -165,7 +180,7 @@ def test_what_predicts_further_learns_the_token_after_next() -> None:
     plain, further = loss_of(model, batch), loss_of(model, batch, 0.5)
     assert further.nats == plain.nats
     hidden = model.hidden(batch.tokens, batch.positions, batch.mask())
-    logits = model.mtp_logits(model.mtp_hidden(batch.targets, hidden))
+    logits = model.mtp_logits(model.mtp_hidden(hidden, batch.targets))
     logp = logits.detach().log_softmax(-1)
     expected = 0.0
     for row in range(len(batch.tokens)):

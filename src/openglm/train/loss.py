@@ -62,7 +62,7 @@ def _multi_token(model: Trainable, hidden: Tensor, batch: Batch, mask: Tensor | 
     The target of position t is that of position t+1 in the batch (DeepSeek-V3, arXiv 2412.19437 §2.2), so the last
     position of a row has none, and neither has one whose own target carries no loss.
     """
-    ahead = model.mtp_hidden(batch.targets, hidden, batch.positions + 1, mask)
+    ahead = model.mtp_hidden(hidden, batch.targets, batch.positions + 1, mask)
     weights = batch.weights.roll(-1, dims=1) * (batch.weights > 0)
     weights[:, -1] = 0
     return _cross_entropy(model.mtp_logits, ahead, batch.targets.roll(-1, dims=1), weights)[0]

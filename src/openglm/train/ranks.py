@@ -36,7 +36,7 @@ def ranks() -> Iterator[tuple[int, int]]:
 def shard(model: nn.Module, dtype: torch.dtype) -> None:
     """Split every layer's weights over the ranks; gathered in ``dtype`` when used, gradients summed in float32."""
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
-    for block in model.blocks:
+    for block in model.blocks():
         fully_shard(block, mp_policy=policy)
     fully_shard(model, mp_policy=policy)
     for name in ("hidden", "logits", "mtp_hidden", "mtp_logits"):

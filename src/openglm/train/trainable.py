@@ -13,7 +13,6 @@ from openglm.data.batches import Batch
 class Trainable(Protocol):
     """A model, as the trainer sees it: what every architecture of ``models/`` is."""
 
-    @property
     def blocks(self) -> Sequence[nn.Module]:
         """The layers, in order: what FSDP2 shards one by one."""
 
@@ -27,7 +26,7 @@ class Trainable(Protocol):
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., V] of [..., D]."""
 
-    def mtp_hidden(self, tokens: Tensor, hidden: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
+    def mtp_hidden(self, hidden: Tensor, tokens: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
         """[B, T, D] for the token after ``tokens``; models without such layers need not have it."""
 
     def mtp_logits(self, hidden: Tensor) -> Tensor:
