@@ -116,7 +116,7 @@ def test_two_ranks_take_the_steps_of_one_and_their_checkpoint_is_read_by_one(tmp
     script = tmp_path / "ranks.py"
     script.write_text(RANKS)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    # A rank may abort while its interpreter ends (gloo, one in ten): a run goes on, so starting it again is what one does.
+    # One rank in ten aborts while its interpreter ends (gloo); a run goes on, so one starts it again.
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=2"]
     command = [*torchrun, script, shared, make, "8"]
     found = subprocess.run(command, env=environment, capture_output=True, timeout=100, check=False)

@@ -1,0 +1,157 @@
+"""What is written for llama.cpp says there what the model says here."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import xllamacpp
+
+import tiny_glm as tiny
+from openglm.data.tokenizer import Tokenizer, train_bpe, train_characters
+from openglm.errors import Refused
+from openglm.export.llama import Card, write
+from openglm.export.vocabulary import ROLES
+from openglm.models.glm4 import Glm4
+from openglm.models.glm4_0414 import Glm4Sandwich
+from openglm.models.glm4_moe import Glm4Moe
+
+TEXTS = [
+    "def f(x):\n\treturn x + 12345\n",
+    "床前明月光，疑是地上霜。",
+    "The quick brown fox jumps over 3 lazy dogs. ",
+] * 40
+SIZE = 384  # a few more than the tokenizer has, as published models do
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_bpe(TEXTS, 360)
+
+
+@contextmanager
+def served(path: Path) -> Iterator[str]:
+    """llama.cpp's own server on a file; its address."""
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_ctx, parameters.n_parallel, parameters.warmup = 256, 1, False
+    parameters.fit_params, parameters.verbosity = False, 1
+    parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED  # it computes in f16
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
+    parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    parameters.hostnames, parameters.port = ["127.0.0.1"], 0
+    server = xllamacpp.Server(parameters)
+    yield server.listening_address
+    del server
+
+
+def asked(address: str, path: str, **body: Any) -> Any:
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(f"{address}{path}", data, {"content-type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as found:  # noqa: S310 - an address of our own
+        return json.loads(found.read())
+
+
+def following(address: str, tokens: list[int], rivals: int = 20) -> Any:
+    """The token that comes next and its rivals, each with its log probability; None where it has no text."""
+    found = asked(address, "/completion", prompt=tokens, n_predict=1, n_probs=rivals, temperature=0)
+    return found.get("completion_probabilities", [None])[0]
+
+
+def sized(model: Any, kind: type, **changed: Any) -> Any:
+    """The tiny model with our vocabulary, and numbers that are not all alike."""
+    made = kind(kind.CONFIG.from_json({**model.config.to_json(), "vocab_size": SIZE, **changed}))
+    made.initialise(torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            scale = 0.3 if weight.ndim > 1 else 0.1
+            weight.add_(scale * torch.randn(weight.shape, generator=generator))
+            if name.endswith("norm.weight"):
+                weight.clamp_(min=0.2)
+        for name, buffer in made.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.add_(0.2 * torch.randn(buffer.shape, generator=generator))
+    return made.eval()
+
+
+def models() -> Iterator[tuple[str, Any]]:
+    yield "glm", sized(tiny.dense(), Glm4, head_dim=16, hidden_size=64)
+    yield "glm tied", sized(tiny.dense(), Glm4, head_dim=16, hidden_size=64, tie_word_embeddings=True)
+    sandwich = {**tiny.dense().config.to_json(), "vocab_size": SIZE, "head_dim": 32, "hidden_size": 64}
+    yield "glm4", sized(Glm4Sandwich(Glm4Sandwich.CONFIG.from_json(sandwich | {"model_type": "glm4"})), Glm4Sandwich)
+    yield "glm4_moe", sized(tiny.sparse(), Glm4Moe, head_dim=32, hidden_size=64, moe_intermediate_size=32)
+
+
+MODELS = dict(models())
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_llama_cpp_says_what_the_model_says(tmp_path: Path, tokenizer: Tokenizer, name: str) -> None:
+    model = MODELS[name]
+    path = tmp_path / "model.gguf"
+    write(model, tokenizer, path, "F32", Card(name="tiny"))
+    tokens = tokenizer.encode("".join(TEXTS[:3]))[:40]
+    with torch.no_grad():
+        logp = model(torch.tensor([tokens]))[0].log_softmax(-1)
+    ends = {tokenizer.library.token_to_id(ROLES[role]) for role in ("eos", "eot", "eom")}
+    with served(path) as address:
+        compared = 0
+        for at in range(3, len(tokens)):
+            ours = logp[at]
+            if (first := following(address, tokens[: at + 1])) is None:
+                first_is = int(ours.argmax())
+                assert first_is in ends or "\ufffd" in tokenizer.decode([first_is])  # half a character is not told
+                continue
+            compared += 1
+            assert first["id"] == int(ours.argmax())
+            for other in first["top_logprobs"]:
+                assert other["logprob"] == pytest.approx(float(ours[other["id"]]), abs=1e-2)
+    assert compared > 15
+
+
+def test_a_text_has_the_same_tokens_on_both_sides(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = tmp_path / "model.gguf"
+    write(MODELS["glm"], tokenizer, path, "F16", Card(name="tiny"))
+    with served(path) as address:
+        for text in (*TEXTS[:3], "未知的字 \U0001f642 it's 1234567\t\r\n  x", "a  b\n\n\nc"):
+            assert asked(address, "/tokenize", content=text)["tokens"] == tokenizer.encode(text)
+        marked = "[gMASK]<sop><|user|>\nhi<|assistant|>\n<think></think>"
+        found = asked(address, "/tokenize", content=marked, parse_special=True)["tokens"]
+        assert found == tokenizer.encode(marked, marks=True)
+
+
+@pytest.mark.parametrize("precision", ["F16", "BF16", "Q8_0", "Q4_0"])
+def test_fewer_bits_cost_a_little_and_say_the_same(tmp_path: Path, tokenizer: Tokenizer, precision: Any) -> None:
+    model = MODELS["glm4"]
+    whole, small = tmp_path / "whole.gguf", tmp_path / "small.gguf"
+    write(model, tokenizer, whole, "F32", Card(name="tiny"))
+    write(model, tokenizer, small, precision, Card(name="tiny"))
+    assert small.stat().st_size < 0.7 * whole.stat().st_size
+    tokens = tokenizer.encode(TEXTS[0] + TEXTS[1])
+    with torch.no_grad():
+        logp = model(torch.tensor([tokens]))[0].log_softmax(-1)
+    with served(small) as address:
+        found = [(at, following(address, tokens[: at + 1], 5)) for at in range(3, len(tokens), 3)]
+    off = [
+        abs(one["logprob"] - float(logp[at, one["id"]]))
+        for at, first in found
+        if first
+        for one in first["top_logprobs"]
+    ]
+    assert len(off) > 10
+    assert statistics.median(off) < {"F16": 0.01, "BF16": 0.05, "Q8_0": 0.1, "Q4_0": 1.0}[precision]
+
+
+def test_a_vocabulary_of_characters_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    characters = train_characters(TEXTS, 330)
+    with pytest.raises(Refused, match="not byte-level BPE"):
+        write(MODELS["glm"], characters, tmp_path / "model.gguf", "F16", Card(name="tiny"))
+    assert list(tmp_path.glob("*.gguf")) == []
