@@ -36,6 +36,11 @@ def test_a_norm_of_bf16_sums_in_fp32_and_answers_in_bf16() -> None:
     assert torch.equal(out, torch.ones_like(out))
 
 
+def test_a_norm_kept_in_fp32_serves_states_in_bf16() -> None:
+    norm, x = RMSNorm(64, eps=1e-5), torch.randn(3, 64).to(torch.bfloat16)
+    torch.testing.assert_close(norm(x), norm(x.float()).to(torch.bfloat16))
+
+
 @pytest.mark.parametrize("pairing", ["interleaved", "halves"])
 def test_a_rotation_turns_each_pair_as_a_complex_number(pairing: Pairing) -> None:
     x = torch.randn(1, 2, 5, 12)
@@ -158,6 +163,17 @@ def test_the_bias_decides_who_is_chosen_and_never_how_much_it_counts() -> None:
     assert sorted(experts[0].tolist()) == [1, 3]
     scores = (x @ router.weight.T).sigmoid().gather(1, experts)
     torch.testing.assert_close(weights, 2.5 * scores / scores.sum(-1, keepdim=True))
+
+
+def test_who_is_chosen_does_not_depend_on_the_precision_of_the_rest() -> None:
+    router = SigmoidRouter(64, 32, chosen=4, scale=1.0)
+    torch.nn.init.normal_(router.weight)
+    x = torch.randn(50, 64)
+    experts, weights = router(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        again, same = router(x)
+    assert torch.equal(again, experts)
+    assert torch.equal(same, weights)
 
 
 def test_only_experts_of_the_best_groups_are_chosen() -> None:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from openglm.models.config import PublishedConfig
-from openglm.parts.attention import causal_mask
 from openglm.parts.cache import Cache, CacheShape
 from openglm.parts.experts import Experts, SigmoidRouter
 from openglm.parts.norm import RMSNorm
@@ -77,8 +76,6 @@ class Decoder(nn.Module, ABC):
         past, new = (0 if cache is None else cache.length), tokens.shape[1]
         if positions is None:
             positions = torch.arange(past, past + new, device=tokens.device)[None]
-        if mask is None and past and new > 1:
-            mask = causal_mask(new, past, tokens.device)  # once, not in every layer
         angles = self.rotation.angles(positions)
         x = self.embedding(tokens)
         for number, block in enumerate(self.blocks()):
