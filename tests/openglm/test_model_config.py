@@ -46,6 +46,38 @@ def test_a_field_with_the_one_value_that_is_not_built_is_refused(config: Any, fi
         config.from_json(fields)
 
 
+@pytest.mark.parametrize(
+    ("config", "fields", "said"),
+    [
+        (Glm4Config, GLM4 | {"hidden_size": "32"}, "hidden_size is '32', and int is wanted"),
+        (Glm4Config, GLM4 | {"attention_bias": 1}, "attention_bias is 1, and bool is wanted"),
+        (Glm4Config, GLM4 | {"num_hidden_layers": True}, "num_hidden_layers is True, and int is wanted"),
+        (Glm4Config, GLM4 | {"rms_norm_eps": None}, "rms_norm_eps is None, and float is wanted"),
+        (
+            Glm4Config,
+            GLM4 | {"num_key_value_heads": 3},
+            "4 is no multiple of num_key_value_heads 3",
+        ),
+        (
+            Glm4Config,
+            GLM4 | {"num_key_value_heads": 0},
+            "4 is no multiple of num_key_value_heads 0",
+        ),
+        (Glm4Config0414, GLM4 | {"head_dim": 6}, "partial_rotary_factor 0.5 of head_dim 6 is no number of pairs"),
+        (Glm4MoeConfig, MOE | {"n_group": 3}, "n_routed_experts 8 make no n_group 3 groups"),
+        (Glm4MoeConfig, MOE | {"n_group": 8, "topk_group": 4}, "n_routed_experts 8 make no n_group 8 groups"),
+        (Glm4MoeConfig, MOE | {"n_group": 4, "num_experts_per_tok": 3}, "num_experts_per_tok 3 are chosen among 2"),
+        (Glm4MoeConfig, MOE | {"n_group": 2, "topk_group": 3}, "topk_group 3 are chosen of n_group 2 groups"),
+        (Glm4MoeConfig, MOE | {"num_key_value_heads": 3}, "num_attention_heads 4 is no multiple"),
+        (Glm4MoeLiteConfig, LITE | {"mlp_layer_types": ["dense"]}, "for each of num_hidden_layers 3"),
+        (Glm4MoeLiteConfig, LITE | {"qk_rope_head_dim": 7}, "qk_rope_head_dim 7 is no number of pairs"),
+    ],
+)
+def test_a_size_that_no_model_can_have_is_refused_by_name(config: Any, fields: Any, said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        config.from_json(fields)
+
+
 def test_stretched_rotation_is_refused_in_both_spellings() -> None:
     for name, kind in (("rope_scaling", "type"), ("rope_parameters", "rope_type")):
         with pytest.raises(Refused, match=f"{name} asks for rotation of type 'yarn'"):

@@ -13,7 +13,7 @@ The graph is GLM-4's (``glm4.py``), to the last operation; names and fields diff
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -70,6 +70,14 @@ class ChatGLM2Config(PublishedConfig):
         for repeated in ("vocab_size", "num_hidden_layers"):
             given.pop(repeated, None)
         return given
+
+    def contradictions(self) -> Iterator[str]:
+        """Key heads serve equal groups of query heads, and pairs turn."""
+        heads, groups = self.num_attention_heads, self.multi_query_group_num
+        if groups < 1 or heads % groups:
+            yield f"num_attention_heads {heads} is no multiple of multi_query_group_num {groups}"
+        if self.kv_channels % 4:
+            yield f"half of kv_channels {self.kv_channels} is no number of pairs"
 
     def to_json(self) -> dict[str, Any]:
         """As everywhere, with the two sizes again under the names that other programs look for."""

@@ -8,7 +8,7 @@ model that silently ignores a field it would have to obey answers with noise. It
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
@@ -23,6 +23,10 @@ BOOKKEEPING = frozenset(
     return_dict router_aux_loss_coef task_specific_params tokenizer_class torch_dtype transformers_version use_cache
     """.split()  # noqa: SIM905 - a paragraph of names is read faster than a column of strings
 )
+
+
+#: What a field of this annotation may hold; JSON writes 1e6 as an integer too.
+KINDS: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +69,22 @@ class PublishedConfig:
                 f"config.json: {cls.__name__} needs {', '.join(missing)}",
                 hint="Take them from the checkpoint's own config.json; sizes are never guessed.",
             )
-        rest = {name: value for name, value in given.items() if name in BOOKKEEPING}
-        return cls(**{name: given[name] for name in known if name in given}, rest=rest)
+        own = {name: given[name] for name in known if name in given}
+        for name, value in own.items():
+            wanted = KINDS.get(str(known[name].type))
+            if wanted and (not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool)):
+                raise Refused(
+                    f"config.json: {name} is {value!r}, and {known[name].type} is wanted",
+                    hint="Take it from the checkpoint's own config.json.",
+                )
+        config = cls(**own, rest={name: value for name, value in given.items() if name in BOOKKEEPING})
+        for said in config.contradictions():
+            raise Refused(f"config.json: {said}", hint="No model has such sizes; look for a field that was changed.")
+        return config
+
+    def contradictions(self) -> Iterator[str]:
+        """What cannot be of the sizes, each said with the names of the fields. A subclass has its own."""
+        yield from ()
 
     @classmethod
     def translated(cls, given: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ feed-forward layer, not a norm of attention's output.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +25,16 @@ from openglm.parts.cache import LayerCache
 from openglm.parts.feed_forward import FusedGatedFeedForward
 from openglm.parts.norm import RMSNorm
 from openglm.parts.rotary import Angles, Rotation
+
+
+def attention_contradictions(config: Any) -> Iterator[str]:
+    """What cannot be of grouped-query attention under the names of GLM-4 and GLM-4.5."""
+    c = config
+    heads, kv_heads, turning = c.num_attention_heads, c.num_key_value_heads, c.head_dim * c.partial_rotary_factor
+    if kv_heads < 1 or heads % kv_heads:
+        yield f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}"
+    if not 0 < turning <= c.head_dim or int(turning) % 2:
+        yield f"partial_rotary_factor {c.partial_rotary_factor} of head_dim {c.head_dim} is no number of pairs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +60,10 @@ class Glm4Config(PublishedConfig):
     max_position_embeddings: int = 131_072
     tie_word_embeddings: bool = False
     initializer_range: float = 0.02
+
+    def contradictions(self) -> Iterator[str]:
+        """Key heads serve equal groups of query heads, and pairs turn."""
+        return attention_contradictions(self)
 
     @property
     def rotation(self) -> Rotation:

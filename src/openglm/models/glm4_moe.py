@@ -17,7 +17,7 @@ uses the trunk's. No field of config.json says so: the names in the checkpoint d
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from openglm.errors import Refused
 from openglm.models.config import PublishedConfig
 from openglm.models.decoder import CausalLM
-from openglm.models.glm4 import Block, attention_of
+from openglm.models.glm4 import Block, attention_contradictions, attention_of
 from openglm.parts.cache import Cache
 from openglm.parts.experts import Experts, MixtureOfExperts, SigmoidRouter
 from openglm.parts.feed_forward import GatedFeedForward
@@ -59,6 +59,16 @@ class ExpertsConfig(PublishedConfig, ABC):
     max_position_embeddings: int = 131_072
     tie_word_embeddings: bool = False
     initializer_range: float = 0.02
+
+    def contradictions(self) -> Iterator[str]:
+        """Enough experts for those chosen, in equal groups of two or more: a group is as good as its two best."""
+        experts, groups, chosen = self.n_routed_experts, self.n_group, self.num_experts_per_tok
+        if groups < 1 or experts % groups or (groups > 1 and experts < 2 * groups):
+            yield f"n_routed_experts {experts} make no n_group {groups} groups of two or more"
+        elif not 0 < self.topk_group <= groups:
+            yield f"topk_group {self.topk_group} are chosen of n_group {groups} groups"
+        elif not 0 < chosen <= experts // groups * self.topk_group:
+            yield f"num_experts_per_tok {chosen} are chosen among {experts // groups * self.topk_group} experts"
 
     def prediction_prefixes(self) -> list[str]:
         """They are layers behind the trunk."""
@@ -96,6 +106,11 @@ class Glm4MoeConfig(ExpertsConfig):
     attention_bias: bool
     use_qk_norm: bool = False
     partial_rotary_factor: float = 0.5
+
+    def contradictions(self) -> Iterator[str]:
+        """Those of experts and those of attention."""
+        yield from super().contradictions()
+        yield from attention_contradictions(self)
 
     @property
     def rotation(self) -> Rotation:

@@ -15,7 +15,7 @@ here, so that the file reads as the definition does. Everything else is ``glm4_m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -67,6 +67,14 @@ class Glm4MoeLiteConfig(ExpertsConfig):
         for derived in ("qk_head_dim", "head_dim"):
             given.pop(derived, None)
         return given | {"mlp_layer_types": tuple(types)}
+
+    def contradictions(self) -> Iterator[str]:
+        """Those of experts, and a kind for each layer."""
+        yield from super().contradictions()
+        if len(self.mlp_layer_types) != self.num_hidden_layers or set(self.mlp_layer_types) - {"dense", "sparse"}:
+            yield f"mlp_layer_types is not dense or sparse for each of num_hidden_layers {self.num_hidden_layers}"
+        if self.qk_rope_head_dim % 2:
+            yield f"qk_rope_head_dim {self.qk_rope_head_dim} is no number of pairs"
 
     def to_json(self) -> dict[str, Any]:
         """As everywhere, with the number of dense layers for older readers where it says all."""
