@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,6 +48,12 @@ def test_a_published_model_has_as_many_parameters_as_was_published(name: str) ->
     for figure, said in row["figures"].items():
         digits = len(str(said).partition(".")[2])
         assert round(counted[figure], digits) == said, (figure, counted[figure])
+
+
+@pytest.mark.parametrize("name", published_sizes())
+def test_the_page_says_what_is_counted(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "openglm.md").read_text()
+    assert f"| {size_of(real(name)).total:,} |" in page
 
 
 def test_tensors_of_glm_4_7_flash_are_those_of_its_files() -> None:

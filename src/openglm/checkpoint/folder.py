@@ -29,7 +29,6 @@ from openglm.models.registry import model_class
 
 #: Kept in fp32 whatever the rest is in, as in published checkpoints: balancing moves it by thousandths.
 ALWAYS_FP32 = "e_score_correction_bias"
-SHARD_BYTES_MAX = 5_000_000_000  # as the published ones have
 
 
 def load(
@@ -72,11 +71,12 @@ def load(
 
 
 def save(
-    model: Decoder, folder: Path | str, *, dtype: torch.dtype | None = None, shard_bytes_max: int = SHARD_BYTES_MAX
+    model: Decoder, folder: Path | str, *, dtype: torch.dtype | None = None, shard_bytes_max: int = 5_000_000_000
 ) -> None:
     """Write ``model`` to ``folder``, which must not exist, in the published layout.
 
-    ``dtype`` is for all tensors but the router's bias; without it each is written as it is.
+    ``dtype`` is for all tensors but the router's bias; without it each is written as it is. A shard is as large as a
+    published one unless ``shard_bytes_max`` says otherwise.
     """
     state = model.state_dict()
     where = dict(places(model))
