@@ -11,7 +11,6 @@ from torch import Tensor
 
 from glm_models import decoded, far, randomise, some_tokens
 from openglm.checkpoint.folder import load, save
-from openglm.errors import Refused
 from openglm.models.chatglm2 import ChatGLM2
 from openglm.models.decoder import Decoder
 from openglm.models.registry import build
@@ -106,9 +105,3 @@ def test_the_first_layout_of_glm_4_9b_is_read() -> None:
     model = build(SIZES | {"rope_ratio": 500, "num_hidden_layers": 3, "vocab_size": 96, "bias_dropout_fusion": True})
     assert model.rotation.theta == 5_000_000.0
     assert model.rotation.width == 8
-
-
-def test_chatglm_6b_which_has_the_same_type_is_told_apart() -> None:
-    fields = {"model_type": "chatglm", "num_layers": 28, "position_encoding_2d": True}
-    with pytest.raises(Refused, match="without multi_query_group_num is ChatGLM-6B"):
-        build(fields)

@@ -37,6 +37,7 @@ def test_a_published_model_has_as_many_parameters_as_was_published(name: str) ->
     numbers = sum(tensor.numel() for tensor in model.state_dict().values())
     counted = {
         "billions": size.total / BILLION,
+        "hundreds_of_billions": size.total / BILLION / 100,
         "billions_in_report": size.reported / BILLION,
         "billions_trunk": (size.total - size.prediction) / BILLION,
         "billions_active": (size.active - size.trunk_embedding) / BILLION,

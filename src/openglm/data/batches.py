@@ -39,9 +39,9 @@ class Batch:
     separators: torch.Tensor  # [B] int64: so many first tokens are seen by all; 0 is plain causal attention
     task: str  # the rows' common task, for the log
 
-    def mask(self) -> torch.Tensor:
-        """[B, 1, T, T] of bool, true where a query sees a key."""
-        return prefix_mask(self.separators, self.tokens.shape[1])
+    def mask(self) -> torch.Tensor | None:
+        """[B, 1, T, T] of bool, true where a query sees a key; None is plain causal, which kernels do faster."""
+        return prefix_mask(self.separators, self.tokens.shape[1]) if self.separators.any() else None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""

@@ -34,6 +34,7 @@ class Layout:
     two_d: bool = True  # off: second positions only tell A from B
     sentinels: bool = False  # T5's way: blanks are numbered, and part B has no place in the text
     bidirectional: bool = True  # off: part A is read from left to right too
+    counts_on: bool = False  # GLM-130B's way: a document-level span's first positions count on from its blank
     random_position: bool = False  # first positions start anywhere, so that all of them are trained
     block_mask_prob: float = 0.0  # this share of part B's inputs becomes [dBLOCK]
     context_mask_ratio: float = 0.0  # so many [dBLOCK] in part A, as a share of the text, next to blanks
@@ -107,7 +108,8 @@ def infilled(
         sop = specials.sentinel_sops[number[start, end]] if layout.sentinels else specials.sop
         b_tokens += [np.array([sop]), words]
         b_targets += [text[start:end], np.array([specials.eop])]
-        b_places.append(np.full(length, layout.length_max if layout.sentinels else places[start]))
+        place = np.full(length, layout.length_max if layout.sentinels else places[start])
+        b_places.append(place + np.arange(1, length + 1) if layout.counts_on and task == "document" else place)
         b_steps.append(np.arange(1, length + 1) if layout.two_d else np.ones(length, np.int64))
 
     noisy = part_a.copy()
@@ -133,7 +135,7 @@ def continued(text: Ints, kept: int, mask: int, layout: Layout, specials: Specia
     """The first `kept` tokens, a blank, and the rest to be written; the text's own end is the last target."""
     source, rest = text[:kept], text[kept:]
     length = len(text) + 1
-    places = np.minimum(np.arange(length), kept)
+    places = np.arange(length) if layout.counts_on else np.minimum(np.arange(length), kept)
     steps = np.maximum(np.arange(length) - kept, 0)
     weights = np.zeros(length, np.float32)
     weights[kept + 1 :] = 1

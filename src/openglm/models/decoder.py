@@ -1,4 +1,4 @@
-"""What every modern GLM is to those who use it: tokens to hidden states, hidden states to logits, and no more.
+"""What every GLM is to those who use it: tokens to hidden states, hidden states to logits, and no more.
 
 ``hidden`` and ``logits`` are apart so that a trainer applies the head, the widest matrix of all, to the positions that
 carry loss. The walk of a token is the same in all of them (embed, blocks, norm); the blocks are in the models' own
@@ -22,14 +22,17 @@ from openglm.parts.rotary import Rotation
 
 
 class Decoder(nn.Module, ABC):
-    """A causal language model. Its ``state_dict()`` has the published names; only experts are stacked in memory."""
+    """A language model, causal unless a mask says otherwise.
+
+    Its ``state_dict()`` has the published names; only experts are stacked in memory.
+    """
 
     CONFIG: ClassVar[type[PublishedConfig]]
 
-    def __init__(self, config: PublishedConfig, rotation: Rotation, initial_std: float) -> None:
+    def __init__(self, config: PublishedConfig, rotation: Rotation | None, initial_std: float) -> None:
         super().__init__()
         self.config: Any = config
-        self.rotation = rotation
+        self.rotation: Any = rotation  # None where positions are learned
         self.initial_std = initial_std
 
     @property
@@ -76,11 +79,14 @@ class Decoder(nn.Module, ABC):
         past, new = (0 if cache is None else cache.length), tokens.shape[1]
         if positions is None:
             positions = torch.arange(past, past + new, device=tokens.device)[None]
-        angles = self.rotation.angles(positions)
-        x = self.embedding(tokens)
+        x, angles = self.placed(tokens, positions)
         for number, block in enumerate(self.blocks()):
             x = block(x, angles, mask, None if cache is None else cache.layers[number])
         return self.final_norm(x)
+
+    def placed(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Any]:
+        """Vectors ``[B, T, D]``, and what turns queries and keys: here positions do nothing else."""
+        return self.embedding(tokens), self.rotation.angles(positions)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """States ``[..., D]`` to ``[..., V]``."""
@@ -105,8 +111,10 @@ class Decoder(nn.Module, ABC):
                         weight.zero_()
                     else:
                         weight.normal_(0.0, self.initial_std, generator=generator)
-            elif isinstance(module, RMSNorm):
+            elif isinstance(module, RMSNorm | nn.LayerNorm):
                 module.weight.fill_(1.0)
+                if isinstance(module, nn.LayerNorm):
+                    module.bias.zero_()
 
 
 class Trunk(nn.Module):

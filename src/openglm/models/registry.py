@@ -10,16 +10,20 @@ from typing import Any
 
 from openglm.errors import Refused
 from openglm.models.chatglm2 import ChatGLM2
+from openglm.models.chatglm_6b import ChatGlm6B
 from openglm.models.decoder import Decoder
+from openglm.models.glm import Glm
 from openglm.models.glm4 import Glm4
 from openglm.models.glm4_0414 import Glm4Sandwich
 from openglm.models.glm4_moe import Glm4Moe
 from openglm.models.glm4_moe_lite import Glm4MoeLite
+from openglm.models.glm_130b import Glm130B
 
 #: ``model_type`` of config.json, and the class.
 MODELS: Mapping[str, type[Decoder]] = {
     "chatglm": ChatGLM2,
     "glm": Glm4,
+    "glm-130b": Glm130B,
     "glm4": Glm4Sandwich,
     "glm4_moe": Glm4Moe,
     "glm4_moe_lite": Glm4MoeLite,
@@ -34,11 +38,11 @@ def model_class(fields: Mapping[str, Any]) -> type[Decoder]:
             f"config.json: model_type is {kind!r}, and openglm has {', '.join(sorted(MODELS))}",
             hint="Serve this checkpoint with another engine, or add its architecture to models/registry.py.",
         )
+    # Two names were given a second time, to another architecture; the first ones are known by a field of theirs.
+    if kind == "glm" and "max_sequence_length" in fields:
+        return Glm
     if kind == "chatglm" and "multi_query_group_num" not in fields:
-        raise Refused(
-            "config.json: model_type 'chatglm' without multi_query_group_num is ChatGLM-6B",
-            hint="That is another architecture; of this type ChatGLM2-6B, ChatGLM3-6B and GLM-4-9B can be read.",
-        )
+        return ChatGlm6B
     return MODELS[kind]
 
 
