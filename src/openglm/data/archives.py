@@ -16,9 +16,8 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from openglm.bounds import MEMBER_BYTES_MAX
 from openglm.errors import Refused
-
-MEMBER_BYTES_MAX = 1 << 26  # the largest member that counts is 14 MB; a larger one is not what was pinned
 
 FETCHES: dict[str, tuple[str, ...]] = {
     "npm": ("npm", "pack", "--ignore-scripts", "--silent", "{package}@{version}"),

@@ -19,14 +19,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from openglm.bounds import SHORTENED_MIN, SPAN_MAX
 from openglm.data.parts_ab import Layout, continued, infilled, masked
 from openglm.data.rows import Ints, Row
 from openglm.data.spans import draw_lengths, fitted, length_weights, some_sentences
 from openglm.data.specials import Specials
 from openglm.errors import Refused
-
-SHORT_MIN = 32  # the official code's least length of a shortened sample
-SPAN_MAX = 39  # and its longest span of a token-level blank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +61,10 @@ class Blanks:
             raise Refused("bert_prob, sentence_prob: together more than 1", hint="What is left of 1 is document-level.")
         if self.masked_lm and (self.bert_prob < 1 or not self.layout.bidirectional):
             raise Refused("masked_lm: BERT's objective is token-level and sees both ways", hint="Leave bert_prob at 1.")
-        if self.short_seq_prob and self.layout.length_max <= SHORT_MIN + 1:
+        if self.short_seq_prob and self.layout.length_max <= SHORTENED_MIN + 1:
             raise Refused(
                 f"short_seq_prob: texts of {self.layout.length_max} cannot be cut",
-                hint=f"Make layout.length_max more than {SHORT_MIN + 1}.",
+                hint=f"Make layout.length_max more than {SHORTENED_MIN + 1}.",
             )
 
 
@@ -84,7 +82,7 @@ def planned(config: Blanks, shortest: int, longest: int, rng: np.random.Generato
     """Draw a batch's plan for texts of `shortest` to `longest` tokens."""
     shortened = None
     if rng.random() < config.short_seq_prob:
-        shortened = int(rng.integers(SHORT_MIN, config.layout.length_max - 1))
+        shortened = int(rng.integers(SHORTENED_MIN, config.layout.length_max - 1))
         shortest, longest = min(shortest, shortened), min(longest, shortened)
     if rng.random() < config.single_span_prob:
         return Plan("token", single_span=True, shortened=shortened)

@@ -12,11 +12,18 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from openglm.bounds import (
+    ENTRY_LETTERS_MIN,
+    MODULE_BYTES_MAX,
+    PAGE_LETTERS_MIN,
+    POEM_LETTERS_MAX,
+    POEM_LETTERS_MIN,
+    TITLE_LETTERS_MAX,
+)
+
 NOTES = re.compile(r"（[^）]*）|\([^)]*\)|〖[^〗]*〗|\[[^\]]*\]|\{[^}]*\}|〔[^〕]*〕")
 LOST = re.compile(r"[□■�?？]{2,}|[□■�=⿰-⿻]|[A-Za-z\ue000-\uf8ff]")  # characters that nobody could read or encode
 PUNCTUATION = str.maketrans({",": "，", ";": "；", ":": "：", "!": "！", "?": "？", ".": "。", "　": None, " ": None})
-POEM_MIN, POEM_MAX, TITLE_MAX = 8, 2000, 30  # characters
-MODULE_BYTES_MAX = 200_000  # larger modules are generated tables
 SKIPPED = re.compile(
     r"(^|/)(tests?|idlelib|lib2to3|encodings|pydoc_data|idle_test|turtledemo|__phello__)(/|\.py)|_test\.py"
 )
@@ -34,10 +41,10 @@ def poems(name: str, body: bytes) -> Iterator[str]:
     for poem in json.loads(body):
         lines = _lines(poem.get("paragraphs") or poem.get("content") or poem.get("para"))
         text = "\n".join(lines)
-        if not POEM_MIN <= len(text) <= POEM_MAX or LOST.search(text):
+        if not POEM_LETTERS_MIN <= len(text) <= POEM_LETTERS_MAX or LOST.search(text):
             continue
         title = NOTES.sub("", str(poem.get("title") or poem.get("rhythmic") or "")).strip()
-        yield f"{title}\n{text}" if title and len(title) <= TITLE_MAX and not LOST.search(title) else text
+        yield f"{title}\n{text}" if title and len(title) <= TITLE_LETTERS_MAX and not LOST.search(title) else text
 
 
 def classics(name: str, body: bytes) -> Iterator[str]:
@@ -52,7 +59,7 @@ def classics(name: str, body: bytes) -> Iterator[str]:
 
     for chapter in chapters(json.loads(body)):
         text = "\n".join(_lines(chapter))
-        if len(text) >= POEM_MIN and not LOST.search(text):
+        if len(text) >= POEM_LETTERS_MIN and not LOST.search(text):
             yield text
 
 
@@ -74,7 +81,7 @@ def prose(name: str, body: bytes) -> Iterator[str]:
     text = (gzip.decompress(body) if name.endswith(".gz") else body).decode(errors="replace")
     text = "\n".join(line.rstrip() for line in text.splitlines())
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
-    if len(text) >= 100 and "�" not in text:
+    if len(text) >= PAGE_LETTERS_MIN and "�" not in text:
         yield text + "\n"
 
 
@@ -85,7 +92,7 @@ def dictionary(name: str, body: bytes) -> Iterator[str]:
         told = ATTRIBUTION.sub("", entry).replace("{", "").replace("}", "")
         paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", told)]
         line = "\n".join(part for part in paragraphs if part)
-        if len(line) >= 60 and "�" not in line and not line.startswith("00-database"):
+        if len(line) >= ENTRY_LETTERS_MIN and "�" not in line and not line.startswith("00-database"):
             yield line
 
 

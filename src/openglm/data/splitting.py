@@ -4,8 +4,8 @@ Three laws: the same text twice counts once; a document's side depends on its ow
 grows moves nothing; and what is held out but stands in the training text as well, in other words or another edition, is
 left out altogether. It knows no corpus.
 
-The third is a rule of thumb: a held-out document goes if more than `SHARED_MAX` of its runs of `RUN` units (Chinese
-characters, or words) are in a document that is trained on.
+The third is a rule of thumb: a held-out document goes if more than `LEAKED_SHARE_MAX` of its runs of `RUN` units
+(Chinese characters, or words) are in a document that is trained on.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from openglm.bounds import LEAKED_SHARE_MAX
+
 RUN = 8
-SHARED_MAX = 0.2
 UNIT = re.compile(r"[\u3400-\u9fff\U00020000-\U000323af]|[^\W\u3400-\u9fff\U00020000-\U000323af]+")
 
 
@@ -63,4 +64,6 @@ def _unleaked(train: list[str], held_out: list[str]) -> list[str]:
     found: set[str] = set()
     for text in train if wanted else []:
         found |= _runs(units(text)) & wanted
-    return [text for text, mine in zip(held_out, runs, strict=True) if len(mine & found) <= SHARED_MAX * len(mine)]
+    return [
+        text for text, mine in zip(held_out, runs, strict=True) if len(mine & found) <= LEAKED_SHARE_MAX * len(mine)
+    ]

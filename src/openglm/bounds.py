@@ -1,0 +1,15 @@
+"""Every limit of openglm, with its reason. openmaas has its own in `core/bounds.py`, and neither imports the other."""
+
+# ── what becomes part of a corpus ─────────────────────────────────────────────────────────────────────────────────
+MEMBER_BYTES_MAX = 64 * 1024 * 1024  #: the largest member that counts has 14 MB; a larger one is not what was pinned
+POEM_LETTERS_MIN = 8  #: less is a fragment: half a couplet of the shortest metre
+POEM_LETTERS_MAX = 2000  #: more is no poem but a book that was put among them
+TITLE_LETTERS_MAX = 30  #: longer ones are the poem's occasion, told in prose
+MODULE_BYTES_MAX = 200_000  #: larger modules of the standard library are tables
+ENTRY_LETTERS_MIN = 60  #: shorter entries of a dictionary only refer to another
+PAGE_LETTERS_MIN = 100  #: shorter pages are tables of contents
+LEAKED_SHARE_MAX = 0.2  #: of a held-out document's runs of words: a formula is shared by many, an edition shares all
+
+# ── blank infilling ───────────────────────────────────────────────────────────────────────────────────────────────
+SPAN_MAX = 39  #: tokens of a token-level blank, as the official code has it
+SHORTENED_MIN = 32  #: tokens of a piece of a shortened sample, as the official code has it
