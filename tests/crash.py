@@ -3,7 +3,7 @@
 ``python tests/crash.py --faults 200`` (``make crash``) prints what was lost, doubled and overdrawn, and how large
 ``unbilled`` grew. Tenants are those of a real trace and pay in every way there is; lengths are those of a real trace.
 After each fault the books must agree: what engines counted, at its price, is in the ledger or in ``unbilled``, to the
-nano-unit.
+nano-unit; and what the desk was answered while it sold and gave back was done once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from crash_desk import CrashDesk
 from crash_faults import Faults, small_disk
 from crash_traffic import Client, Tally, tenants
 from crash_verdict import MUST_BE_0, agree, verdict
@@ -35,7 +36,8 @@ async def storm(
     who = tenants(house)
     await asyncio.sleep(1)
     clients = [Client(house, who, tally, number) for number in range(CLIENTS)]
-    running = [asyncio.ensure_future(client.run(over)) for client in clients]
+    desk = await asyncio.to_thread(CrashDesk, house, who, seed)
+    running = [asyncio.ensure_future(each.run(over)) for each in (*clients, desk)]
     broken, layout = Faults(house, servers, clients, disk), Layout(str(house.data), house.settings["database_url"])
     database = Database(layout.database)
     for number in range(faults):
@@ -50,6 +52,7 @@ async def storm(
     over.set()
     await asyncio.gather(*running)
     await asyncio.to_thread(agree, database, layout, posted=True)
+    tally.sold, tally.sold_wrong = desk.told(), desk.disagreements(database)
     database.close()
     return tally
 

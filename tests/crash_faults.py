@@ -92,5 +92,7 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
     if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
         yield None
         return
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -50,6 +50,8 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
     seen: list[Seen] = field(default_factory=list)
     slowest_s: float = 0.0
+    sold: Counter[str] = field(default_factory=Counter)
+    sold_wrong: list[str] = field(default_factory=list)
 
 
 def read(name: str) -> list[dict[str, int]]:

@@ -22,7 +22,7 @@ from openmaas.store.database import Database
 #: How long the books may take to agree after a fault: an orphan waits three seconds for its engine's count.
 SETTLE_S = 60.0
 #: What the verdict must say.
-MUST_BE_0 = ("lost", "doubled", "overdrawn", "still leased", "mistakes")
+MUST_BE_0 = ("lost", "doubled", "overdrawn", "still leased", "sold wrong", "mistakes")
 
 
 def agree(database: Database, layout: Layout, *, posted: bool = False) -> tuple[Report, float]:
@@ -58,6 +58,8 @@ def verdict(house: Installation, tally: Tally) -> dict[str, object]:
     wrong = [seen.request_id for seen in known if rows[seen.request_id].completion_tokens != seen.tokens]
     for seen in [seen for seen in tally.seen if seen.request_id not in rows][:5]:
         print(f"no receipt: {seen}, counted by an engine: {seen.request_id in counted}", file=sys.stderr)
+    for said in tally.sold_wrong[:5]:
+        print(f"the desk: {said}", file=sys.stderr)
     database.close()
     return {
         "faults": dict(tally.faults),
@@ -71,6 +73,8 @@ def verdict(house: Installation, tally: Tally) -> dict[str, object]:
         "doubled": len(wrong),
         "overdrawn": len(below),
         "still leased": len(leased),
+        "sold and given back": dict(tally.sold),
+        "sold wrong": len(tally.sold_wrong),
         "mistakes": told_in(house.log),
         "charged": report.charged,
         "unbilled": {a.currency: show_amount(-a.posted_nanos) for a in own if a.kind == "unbilled"},
