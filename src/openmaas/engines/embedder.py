@@ -7,9 +7,7 @@ a question or a passage; the option ``query`` decides. 384 dimensions, 512 token
 from __future__ import annotations
 
 import asyncio
-import base64
 import ctypes
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from openmaas.core.errors import ContextExceeded, EngineFailed, FieldInvalid, Op
 from openmaas.engines.answer import Answer, attend
 from openmaas.engines.body import decode
 from openmaas.engines.meter import Meter
+from openmaas.engines.shorter import OPTION, check_dimensions, packed, shortened
 from openmaas.engines.spec import EngineSpec, check_options
 from openmaas.engines.wire import Exchange
 
@@ -43,6 +42,7 @@ class Embedder:
         self.ready = False
         self._folder = Path(spec.weights)
         self._context = spec.context
+        self._dimensions_min = int(spec.options.get(OPTION, 0))
         self._query = int(bool(spec.options.get("query", True)))
         self._meter = meter
         self._thread = ThreadPoolExecutor(1)
@@ -70,13 +70,11 @@ class Embedder:
         texts = [ask.input] if isinstance(ask.input, str) else ask.input
         if not texts or len(texts) > INPUTS_MAX or "" in texts:
             raise FieldInvalid(f"input must be 1 to {INPUTS_MAX} texts that are not empty", field="input")
-        if ask.dimensions not in (None, self._length):
-            raise FieldInvalid(f"dimensions can only be {self._length} on this model", field="dimensions")
+        check_dimensions(ask.dimensions, self._dimensions_min, self._length)
         exchange.work = run = _Run(answer)
-        task = asyncio.get_running_loop().create_task(self._embed(answer, texts, ask.encoding_format == "base64", run))
-        run.task = task
+        run.task = asyncio.get_running_loop().create_task(self._embed(answer, texts, ask, run))
 
-    async def _embed(self, answer: Answer, texts: list[str], as_base64: bool, run: _Run) -> None:
+    async def _embed(self, answer: Answer, texts: list[str], ask: _Ask, run: _Run) -> None:
         loop = asyncio.get_running_loop()
         rows = []
         try:
@@ -85,8 +83,8 @@ class Embedder:
                     return
                 tokens, vector = await loop.run_in_executor(self._thread, self._one, text, index)
                 answer.prompt += tokens
-                packed = struct.pack(f"<{self._length}f", *vector)
-                shown = base64.b64encode(packed).decode() if as_base64 else vector
+                vector = shortened(vector, ask.dimensions)
+                shown = packed(vector) if ask.encoding_format == "base64" else vector
                 rows.append({"object": "embedding", "index": index, "embedding": shown})
         except OpenmaasError as error:
             answer.failed(error)

@@ -1,4 +1,5 @@
-"""The header of a GGUF file: how long a context the model knows, and whether the file is all there.
+"""The header of a GGUF file: how long a context the model knows, how long its vectors are, and whether the file is all
+there.
 
 It knows the format and no catalogue, and reads no tensor; whoever offers a file calls it.
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -18,6 +19,15 @@ _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<
 
 def gguf_context(path: Path) -> int:
     """The context length in tokens that a GGUF file names. Raises ``FieldInvalid`` when it is none."""
+    return _number(path, "context_length")
+
+
+def gguf_embedding(path: Path) -> int:
+    """How many numbers a vector of the model has. Raises ``FieldInvalid`` when the file does not say it."""
+    return _number(path, "embedding_length")
+
+
+def _number(path: Path, name: str) -> int:
     try:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
@@ -26,11 +36,11 @@ def gguf_context(path: Path) -> int:
             for _ in range(count):
                 key = _text(file)
                 value = _value(file, struct.unpack("<I", file.read(4))[0])
-                if key.endswith(".context_length") and isinstance(value, int):
+                if key.endswith(f".{name}") and isinstance(value, int):
                     return value
     except (struct.error, OSError, UnicodeDecodeError) as error:
         raise FieldInvalid(f"{path} cannot be read as GGUF, it may be cut off: {error}", field="model") from None
-    raise FieldInvalid(f"{path} names no context length", field="model")
+    raise FieldInvalid(f"{path} names no {name.replace('_', ' ')}", field="model")
 
 
 def check_whole(path: Path) -> None:

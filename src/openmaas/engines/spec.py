@@ -54,10 +54,12 @@ def read_spec(line: bytes) -> EngineSpec:
     return spec
 
 
-#: The options of each kind and what they are.
-OPTIONS: dict[str, dict[str, type]] = {
-    "llama": {"threads": int, "embedding": bool, "batch": int},
-    "embedder": {"query": bool},
+#: How the vectors of a text's tokens become one, in files that do not say it: llama.cpp's names.
+POOLINGS = ("mean", "cls", "last")
+#: The options of each kind and what they are: a type, or one of several words.
+OPTIONS: dict[str, dict[str, type | tuple[str, ...]]] = {
+    "llama": {"threads": int, "embedding": bool, "batch": int, "dimensions_min": int, "pooling": POOLINGS},
+    "embedder": {"query": bool, "dimensions_min": int},
     "search": dict.fromkeys(("searxng", "engines", "categories", "language", "folder"), str),
     "moderator": {"words": str},
 }
@@ -71,5 +73,9 @@ def check_options(kind: str, options: Mapping[str, Option]) -> None:
         if name not in known:
             choice = f"{kind} has {', '.join(sorted(known))}" if known else f"{kind} has none"
             raise FieldInvalid(f"options.{name} is not an option: {choice}", field=f"options.{name}")
-        if type(value) is not known[name] or (known[name] is int and not 0 < value < 2**31):  # type: ignore[operator]
-            raise FieldInvalid(f"options.{name} must be {_SAID[known[name]]}", field=f"options.{name}")
+        wanted = known[name]
+        if isinstance(wanted, tuple):
+            if value not in wanted:
+                raise FieldInvalid(f"options.{name} must be one of {', '.join(wanted)}", field=f"options.{name}")
+        elif type(value) is not wanted or (wanted is int and not 0 < value < 2**31):  # type: ignore[operator]
+            raise FieldInvalid(f"options.{name} must be {_SAID[wanted]}", field=f"options.{name}")

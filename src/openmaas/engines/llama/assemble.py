@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from openmaas.engines.llama.prompts import Echoed
+from openmaas.engines.shorter import packed, shortened, unpacked
 
 
 class LegacyLogprobs:
@@ -142,3 +143,13 @@ class Whole:
         function = delta.get("function") or {}
         made["function"]["name"] += function.get("name") or ""
         made["function"]["arguments"] += function.get("arguments") or ""
+
+
+def shorter(data: bytes, dimensions: int) -> bytes:
+    """The ``data`` of embeddings with ``dimensions`` numbers each."""
+    rows = msgspec.json.decode(data)
+    for row in rows:
+        told = row["embedding"]
+        vector = shortened(unpacked(told) if isinstance(told, str) else told, dimensions)
+        row["embedding"] = packed(vector) if isinstance(told, str) else vector
+    return msgspec.json.encode(rows)

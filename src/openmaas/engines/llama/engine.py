@@ -17,6 +17,7 @@ import xllamacpp
 from openmaas.core.errors import EngineFailed, FieldInvalid, OpenmaasError
 from openmaas.engines.answer import Answer, attend
 from openmaas.engines.body import decode
+from openmaas.engines.gguf import gguf_embedding
 from openmaas.engines.llama.ask import check
 from openmaas.engines.llama.count import Counting
 from openmaas.engines.llama.prompts import Prompts
@@ -24,6 +25,7 @@ from openmaas.engines.llama.run import Run
 from openmaas.engines.llama.tools import ForcedTool, forced_tool
 from openmaas.engines.meter import Meter
 from openmaas.engines.server import GENERATING, TOKENIZE
+from openmaas.engines.shorter import OPTION, check_dimensions
 from openmaas.engines.spec import EngineSpec, check_options
 from openmaas.engines.wire import Exchange
 
@@ -48,6 +50,7 @@ class Llama:
         self._spec = spec
         self._meter = meter
         self._server: Any = None
+        self._length = 0  # of a vector, for a model that embeds
 
     async def start(self) -> None:
         """Load the weights. Raises ``EngineFailed``."""
@@ -82,6 +85,9 @@ class Llama:
         params.cpuparams.n_threads = int(spec.options.get("threads", os.cpu_count() or 1))
         if spec.options.get("embedding"):
             params.embedding = True
+            self._length = gguf_embedding(Path(spec.weights))
+            if pooling := spec.options.get("pooling"):
+                params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{pooling}".upper())
         try:
             return xllamacpp.Server(params)
         except RuntimeError as error:
@@ -96,6 +102,9 @@ class Llama:
             task = "makes embeddings and does not generate" if not embeddings else "generates and makes no embeddings"
             raise FieldInvalid(f"the model {self.model} {task}", field="model")
         check(exchange.path, exchange.body)
+        dimensions = _number(members, "dimensions") if embeddings else None
+        check_dimensions(dimensions, int(self._spec.options.get(OPTION, 0)), self._length)
+        members.pop("dimensions", None)  # done here: llama.cpp does not know it
         choices = _number(members, "n") or 1
         if choices > self._spec.slots:
             raise FieldInvalid(f"n may be up to {self._spec.slots} on this model", field="n")
@@ -116,6 +125,7 @@ class Llama:
             stream=stream,
             usage=usage,
             choices=choices,
+            dimensions=dimensions,
             forced=forced,
             tools=tools,
             prompts=self._prompts(members) if exchange.path == "/v1/completions" else None,

@@ -9,7 +9,7 @@ import msgspec
 
 from openmaas.core.errors import EngineFailed, OpenmaasError
 from openmaas.engines.answer import Answer
-from openmaas.engines.llama.assemble import Echo, LegacyLogprobs, Whole
+from openmaas.engines.llama.assemble import Echo, LegacyLogprobs, Whole, shorter
 from openmaas.engines.llama.inner import Inner, refusal
 from openmaas.engines.llama.prompts import Prompts
 from openmaas.engines.llama.tools import OPENINGS, ForcedTool, find_call
@@ -64,6 +64,7 @@ class Run:
         stream: bool,
         usage: bool,
         choices: int,
+        dimensions: int | None,
         forced: ForcedTool | None,
         tools: Any,
         prompts: Prompts | None,
@@ -74,6 +75,7 @@ class Run:
         self._stream = stream
         self._usage = usage
         self._choices = choices
+        self._dimensions = dimensions
         self._embeddings = exchange.path == "/v1/embeddings"
         names = tuple(tool["function"]["name"] for tool in tools or () if "function" in tool)
         self._names = forced.names if forced else names
@@ -143,6 +145,8 @@ class Run:
             self._answer.prompt = msgspec.json.decode(self._carry, type=_Embeddings).usage.prompt_tokens
             members = _members.decode(self._carry)
             members.pop("usage", None)
+            if self._dimensions is not None:
+                members["data"] = msgspec.Raw(shorter(members["data"], self._dimensions))
             self._answer.finish_plain(msgspec.json.encode(members))
         else:
             self._finish()
