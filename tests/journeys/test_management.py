@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("/deployments", {"model": "echo", "kind": "llama", "weights": "/etc/passwd"}, "weights"),
     ("/deployments", {"model": "echo", "kind": "echo", "options": {"volume": 1}}, "volume"),
     ("/deployments", {"model": "echo", "kind": "llama", "options": {"threads": "many"}}, "options.threads"),
+    ("/deployments", {"model": "echo", "kind": "llama", "options": {"pooling": "best"}}, "options.pooling"),
     ("/prices", {**PRICE, "input": "1e999999999"}, "input"),
     ("/prices", {**PRICE, "input": "1e-999999"}, "input"),
     ("/prices", {**PRICE, "input": "1", "memo": "a\0b"}, "memo"),
@@ -43,6 +45,31 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("/prices", {**PRICE, "input": "1", "from_time": "0001-01-01T00:00:00+14:00"}, "from_time"),
     ("/prices", {**PRICE, "input": "1", "from_time": "9999-12-31T23:59:59-14:00"}, "from_time"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("task", "deployment", "field"),
+    [
+        ("embed", {"kind": "moderator", "options": {"words": "WORDS"}}, "kind"),
+        ("generate", {"kind": "search", "options": {"folder": "FOLDER"}}, "kind"),
+        ("search", {"kind": "echo"}, "kind"),
+        ("moderate", {"kind": "llama", "weights": "smollm2-135m"}, "kind"),
+        ("embed", {"kind": "llama", "weights": "smollm2-135m"}, "options.embedding"),
+        ("generate", {"kind": "llama", "weights": "smollm2-135m", "options": {"embedding": True}}, "options.embedding"),
+    ],
+    ids=str,
+)
+def test_an_engine_that_cannot_do_what_a_model_is_offered_for_is_refused(
+    smol: Installation, tmp_path: Path, task: str, deployment: dict[str, Any], field: str
+) -> None:
+    (tmp_path / "words.txt").write_text("[ads]\nbuy\n")
+    name = f"model-{secrets.token_hex(4)}"
+    shape = {"name": name, "task": task, "context_tokens": 512, "output_tokens_default": int(task == "generate")}
+    assert smol.admin("POST", "/models", shape)[0] == 201
+    places = {"WORDS": str(tmp_path / "words.txt"), "FOLDER": str(tmp_path)}
+    options = {key: places.get(str(value), value) for key, value in deployment.get("options", {}).items()}
+    status, told = smol.admin("POST", "/deployments", {**deployment, "model": name, "options": options})
+    assert (status, told["error"]["param"]) == (400, field), told
 
 
 @pytest.mark.parametrize(("path", "body", "field"), BAD, ids=lambda value: str(value)[:60])

@@ -15,8 +15,15 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import AlreadyThere, FieldInvalid, ModelUnknown, ThingUnknown
 from openmaas.store.changes import note
 
-#: Engines that we start ourselves; the others are reached by URL.
-LOCAL_KINDS = ("llama", "embedder", "echo", "search", "moderator")
+#: Engines that we start ourselves, and what each can do for a model; the others are reached by URL and do what they do.
+TASKS = {
+    "llama": ("generate", "embed"),
+    "embedder": ("embed",),
+    "echo": ("generate", "embed"),
+    "search": ("search",),
+    "moderator": ("moderate",),
+}
+LOCAL_KINDS = tuple(TASKS)
 KINDS = (*LOCAL_KINDS, "openai_http")
 WEIGHED_KINDS = ("llama", "embedder")
 #: What an endpoint's options may say. ``cap``: by which name it is told how much it may generate; ``thinking``: how it
@@ -76,7 +83,7 @@ def add_model(tx: sa.Connection, model: Model) -> None:
 
 def add_deployment(tx: sa.Connection, deployment: Deployment) -> None:
     """Add a deployment. Raises ``ModelUnknown`` and ``FieldInvalid``."""
-    find_model(tx, deployment.model)
+    model = find_model(tx, deployment.model)
     if deployment.kind not in KINDS:
         raise FieldInvalid(f"kind must be one of {', '.join(KINDS)}", field="kind")
     if deployment.local == bool(deployment.url):
@@ -86,8 +93,24 @@ def add_deployment(tx: sa.Connection, deployment: Deployment) -> None:
         _check_endpoint(deployment.options)
     if (deployment.kind in WEIGHED_KINDS) != bool(deployment.weights):
         raise FieldInvalid(f"weights belong to {' and '.join(WEIGHED_KINDS)} and to no other kind", field="weights")
+    if deployment.local:
+        _check_task(deployment, model)
     tx.execute(deployments.insert().values(msgspec.structs.asdict(deployment)))
     note(tx, "catalog", deployment.model)
+
+
+def _check_task(deployment: Deployment, model: Model) -> None:
+    """Raises ``FieldInvalid`` for an engine that could not do what the model is offered for: it would start, and refuse
+    each request."""
+    if model.task not in TASKS[deployment.kind]:
+        fitting = ", ".join([kind for kind, tasks in TASKS.items() if model.task in tasks] + ["openai_http"])
+        said = f"{model.name} is offered to {model.task}, which {deployment.kind} does not; one of {fitting} may"
+        raise FieldInvalid(said, field="kind")
+    if deployment.kind == "llama" and bool(deployment.options.get("embedding")) != (model.task == "embed"):
+        said = (
+            f"{model.name} is offered to {model.task}; options.embedding is true for what embeds, and for nothing else"
+        )
+        raise FieldInvalid(said, field="options.embedding")
 
 
 def _check_url(text: str) -> None:
