@@ -12,7 +12,7 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import EngineFailed, ThingUnknown, TooLarge
 from openmaas.files.book import File, add_file
 from openmaas.identity.book import add_organisation, add_project
-from openmaas.knowledge import book
+from openmaas.knowledge import book, embedded
 from openmaas.knowledge.book import Base, Document, Manner
 from openmaas.knowledge.law import knowledge_chunks
 from openmaas.work.book import Asker, find_job
@@ -53,13 +53,13 @@ class Shelf:
         return self.do(both)  # type: ignore[no-any-return]
 
     def embed(self, document: Document, texts: list[str], length: int = 2) -> None:
-        self.do(book.write_chunks, document.job_id, texts, sum(map(len, texts)))
-        vectors = [bytes(4 * length)] * len(self.do(book.next_texts, document.job_id))
-        self.do(book.write_vectors, document.job_id, 0, length, vectors)
-        self.do(book.end_document, document.job_id)
+        self.do(embedded.write_chunks, document.job_id, texts, sum(map(len, texts)))
+        vectors = [bytes(4 * length)] * len(self.do(embedded.next_texts, document.job_id))
+        self.do(embedded.write_vectors, document.job_id, 0, length, vectors)
+        self.do(embedded.end_document, document.job_id)
 
     def rows(self) -> tuple[int, list[Any]]:
-        return self.database.look(book.rows_of, self.base.id)  # type: ignore[no-any-return]
+        return self.database.look(embedded.rows_of, self.base.id)  # type: ignore[no-any-return]
 
 
 @pytest.fixture(params=STORES)
@@ -73,10 +73,10 @@ def test_a_document_is_found_when_it_is_ready_and_no_sooner(shelf: Shelf) -> Non
     document = shelf.put()
     before, rows = shelf.rows()
     assert not rows
-    shelf.do(book.write_chunks, document.job_id, ["one", "two"], 6)
-    shelf.do(book.write_vectors, document.job_id, 0, 2, [b"12345678", b"abcdefgh"])
+    shelf.do(embedded.write_chunks, document.job_id, ["one", "two"], 6)
+    shelf.do(embedded.write_vectors, document.job_id, 0, 2, [b"12345678", b"abcdefgh"])
     assert shelf.rows() == (before, [])
-    shelf.do(book.end_document, document.job_id)
+    shelf.do(embedded.end_document, document.job_id)
     version, rows = shelf.rows()
     assert version > before
     named = document.id, "a.txt"
@@ -86,13 +86,13 @@ def test_a_document_is_found_when_it_is_ready_and_no_sooner(shelf: Shelf) -> Non
 
 def test_a_document_that_is_cut_anew_takes_nothing_more_from_its_earlier_job(shelf: Shelf) -> None:
     document = shelf.put()
-    shelf.do(book.write_chunks, document.job_id, ["one"], 3)
+    shelf.do(embedded.write_chunks, document.job_id, ["one"], 3)
     again = shelf.do(book.begin_again, CLOCK, document.id, Manner(3, (), 50), shelf.asker)
     assert (again.knowledge_type, again.separators, again.sentence_size, again.chunks) == (3, [], 50, 0)
-    for write, *fields in ((book.write_chunks, ["late"], 4), (book.write_vectors, 0, 2, [b"12345678"])):
+    for write, *fields in ((embedded.write_chunks, ["late"], 4), (embedded.write_vectors, 0, 2, [b"12345678"])):
         with pytest.raises(ThingUnknown):
             shelf.do(write, document.job_id, *fields)
-    shelf.do(book.end_document, document.job_id, fail_code=10001, fail_message="late")
+    shelf.do(embedded.end_document, document.job_id, fail_code=10001, fail_message="late")
     assert shelf.do(book.find_document, document.id, shelf.asker.project_id).state == "waiting"
     assert shelf.do(find_job, document.job_id).cancel_ms is not None
     shelf.embed(again, ["new"])
@@ -115,9 +115,9 @@ def test_another_model_embeds_every_document_anew(shelf: Shelf) -> None:
 def test_vectors_of_two_lengths_never_stand_in_one_base(shelf: Shelf) -> None:
     shelf.embed(shelf.put(), ["one"])
     other = shelf.put()
-    shelf.do(book.write_chunks, other.job_id, ["two"], 3)
+    shelf.do(embedded.write_chunks, other.job_id, ["two"], 3)
     with pytest.raises(EngineFailed, match="have 3 numbers, those of the base 2"):
-        shelf.do(book.write_vectors, other.job_id, 0, 3, [bytes(12)])
+        shelf.do(embedded.write_vectors, other.job_id, 0, 3, [bytes(12)])
 
 
 def test_deletion_deletes_chunks_vectors_rows_and_files(shelf: Shelf) -> None:
@@ -155,9 +155,9 @@ def test_what_is_too_much_is_refused_by_its_bound(shelf: Shelf) -> None:
     with pytest.raises(TooLarge, match="bytes together"):
         shelf.put(size_bytes=1)
     with pytest.raises(TooLarge, match="20000 chunks"):
-        shelf.do(book.write_chunks, document.job_id, ["x"] * 20_001, 20_001)
+        shelf.do(embedded.write_chunks, document.job_id, ["x"] * 20_001, 20_001)
     with pytest.raises(TooLarge, match="5000000 characters"):
-        shelf.do(book.write_chunks, document.job_id, ["x"], 5_000_001)
+        shelf.do(embedded.write_chunks, document.job_id, ["x"], 5_000_001)
 
 
 def page(**fields: Any) -> dict[str, Any]:

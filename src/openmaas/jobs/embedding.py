@@ -14,9 +14,10 @@ from openmaas.core.errors import EngineFailed, FieldInvalid, StoreFailed, ThingU
 from openmaas.files.face import Files
 from openmaas.jobs.lease import Ended, Lease, Waits
 from openmaas.jobs.patience import answered
-from openmaas.knowledge import book
-from openmaas.knowledge.book import FULL, UNREADABLE, Document
+from openmaas.knowledge import embedded
+from openmaas.knowledge.book import Document
 from openmaas.knowledge.cutting import chunks
+from openmaas.knowledge.embedded import FULL, UNREADABLE
 from openmaas.knowledge.reading import kind_of, text_of
 from openmaas.knowledge.vectors import TARGET, asked, heard, packed
 from openmaas.store.database import Database
@@ -39,11 +40,11 @@ class Embeddings:
         job_id = lease.job.id
         model = msgspec.json.decode(lease.job.wanted, type=EmbeddingWanted).model
         try:
-            document = await self._database.read(book.of_job, job_id)
+            document = await self._database.read(embedded.of_job, job_id)
             document = document if document.chunks else await self._cut(document, job_id)
             while document.embedded < document.chunks:
                 lease.progress = text(EmbeddingProgress(document.chunks, document.embedded))
-                texts = await self._database.read(book.next_texts, job_id)
+                texts = await self._database.read(embedded.next_texts, job_id)
                 once = f"{job_id}:{document.embedded}"
                 told = await answered(self._relays, lease, self._seats, TARGET, once, asked(model, texts))
                 if isinstance(told, Waits):
@@ -52,13 +53,13 @@ class Embeddings:
                     return _failed(lease, UNREADABLE, refusal_of(told).message)
                 vectors = heard(told.body, len(texts))
                 kept = document.embedded, len(vectors[0]), [packed(vector) for vector in vectors]
-                document = await self._database.run(book.write_vectors, job_id, *kept)
+                document = await self._database.run(embedded.write_vectors, job_id, *kept)
         except ThingUnknown:  # it was deleted, or is cut anew by another job
             return Ended("cancelled")
         except (FieldInvalid, EngineFailed, TooLarge) as error:
             return _failed(lease, FULL if isinstance(error, TooLarge) else UNREADABLE, error.detail or error.message)
         lease.progress = text(EmbeddingProgress(document.chunks, document.embedded))
-        return Ended("done", also=lambda tx: book.end_document(tx, job_id))
+        return Ended("done", also=lambda tx: embedded.end_document(tx, job_id))
 
     def give_up(self, lease: Lease, code: str, message: str) -> Ended:
         """Part of ``Kind``."""
@@ -75,7 +76,7 @@ class Embeddings:
         cut = await asyncio.to_thread(chunks, told, *manner)
         if not cut:
             raise FieldInvalid("the file has no text", field="file")
-        return await self._database.run(book.write_chunks, job_id, cut, len(told))
+        return await self._database.run(embedded.write_chunks, job_id, cut, len(told))
 
     def _unfinished(self, lease: Lease, waits: Waits) -> Ended | Waits:
         if lease.cancelled:
@@ -84,4 +85,4 @@ class Embeddings:
 
 
 def _failed(lease: Lease, code: int, message: str, state: str = "failed") -> Ended:
-    return Ended(state, also=lambda tx: book.end_document(tx, lease.job.id, fail_code=code, fail_message=message))
+    return Ended(state, also=lambda tx: embedded.end_document(tx, lease.job.id, fail_code=code, fail_message=message))

@@ -1,14 +1,15 @@
 """The book of knowledge: pure functions of one transaction. A project sees its own and no other's.
 
 Whatever changes what a search would find makes the ``version`` of its base higher, in the same transaction. A document
-is embedded by a job of the room ``work``; it begins again under another job when it is cut anew, and what the earlier
-job still brings is refused (``ThingUnknown``), as it is for one that was deleted.
+is embedded by a job of the room ``work``, which writes by ``embedded`` what it makes; it begins again under another job
+when it is cut anew, and what the earlier job still brings is refused (``ThingUnknown``), as it is for one that was
+deleted.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,23 +18,17 @@ import sqlalchemy as sa
 from openmaas.core.bounds import (
     KNOWLEDGE_BASES_MAX,
     KNOWLEDGE_BYTES_MAX,
-    KNOWLEDGE_CHUNKS_MAX,
     KNOWLEDGE_DOCUMENTS_MAX,
-    KNOWLEDGE_INPUTS_MAX,
-    KNOWLEDGE_WORDS_MAX,
     TASK_KEPT_S,
 )
 from openmaas.core.clock import Clock
-from openmaas.core.errors import EngineFailed, ThingUnknown, TooLarge
+from openmaas.core.errors import ThingUnknown, TooLarge
 from openmaas.files.book import File, find_file, remove_file
 from openmaas.knowledge.law import knowledge_bases as bases
 from openmaas.knowledge.law import knowledge_chunks as chunks
 from openmaas.knowledge.law import knowledge_documents as documents
 from openmaas.work.book import Asker, add_job, cancel
 from openmaas.work.wanted import EMBEDDING, EmbeddingProgress, EmbeddingWanted, text
-
-#: What a failed document tells, in Zhipu's numbers: something is wrong with it or its model; the base is full.
-UNREADABLE, FULL = 10001, 10002
 
 
 class Base(msgspec.Struct, frozen=True):
@@ -126,7 +121,7 @@ def change_base(tx: sa.Connection, clock: Clock, base_id: str, asker: Asker, cha
     after = find_base(tx, base_id, asker.project_id)
     if after.embedding_model.lower() != before.embedding_model.lower():
         tx.execute(bases.update().where(bases.c.id == base_id).values(vector_length=0))
-        for document in _documents(tx, documents.c.knowledge_id == base_id):
+        for document in find_documents(tx, documents.c.knowledge_id == base_id):
             _begin(tx, clock, document, after, asker)
     return after
 
@@ -134,7 +129,7 @@ def change_base(tx: sa.Connection, clock: Clock, base_id: str, asker: Asker, cha
 def remove_base(tx: sa.Connection, clock: Clock, base_id: str, project_id: str) -> list[File]:
     """Forget a base with all its documents; whoever calls removes their bytes then. Raises ``ThingUnknown``."""
     find_base(tx, base_id, project_id)
-    gone = [_forget(tx, clock, document) for document in _documents(tx, documents.c.knowledge_id == base_id)]
+    gone = [_forget(tx, clock, document) for document in find_documents(tx, documents.c.knowledge_id == base_id)]
     tx.execute(bases.delete().where(bases.c.id == base_id))
     return gone
 
@@ -180,7 +175,7 @@ def add_document(tx: sa.Connection, clock: Clock, base_id: str, file: File, mann
 
 def find_document(tx: sa.Connection, document_id: str, project_id: str) -> Document:
     """A project's document. Raises ``ThingUnknown``."""
-    found = _documents(tx, (documents.c.id == document_id) & (documents.c.project_id == project_id))
+    found = find_documents(tx, (documents.c.id == document_id) & (documents.c.project_id == project_id))
     if not found:
         raise ThingUnknown(f"there is no document {document_id!r}", field="document_id")
     return found[0]
@@ -214,80 +209,12 @@ def begin_again(tx: sa.Connection, clock: Clock, document_id: str, manner: Manne
 def remove_document(tx: sa.Connection, clock: Clock, document_id: str, project_id: str) -> File:
     """Forget a document; whoever calls removes its bytes then. Raises ``ThingUnknown``."""
     found = find_document(tx, document_id, project_id)
-    _higher(tx, found.knowledge_id)
+    raise_version(tx, found.knowledge_id)
     return _forget(tx, clock, found)
 
 
-# ── what the job of a document writes ─────────────────────────────────────────────────────────────────────────────
-
-
-def of_job(tx: sa.Connection, job_id: str) -> Document:
-    """The document that a job embeds. Raises ``ThingUnknown`` when it was deleted, or another job does it now."""
-    found = _documents(tx, documents.c.job_id == job_id)
-    if not found:
-        raise ThingUnknown(f"no document is embedded by {job_id!r}")
-    return found[0]
-
-
-def write_chunks(tx: sa.Connection, job_id: str, texts: Sequence[str], words: int) -> Document:
-    """Note what a document was cut into. Raises ``ThingUnknown``, and ``TooLarge`` when its base or project is full."""
-    found = of_job(tx, job_id)
-    of_base = sa.select(sa.func.coalesce(sa.func.sum(documents.c.chunks), 0))
-    there = int(tx.execute(of_base.where(documents.c.knowledge_id == found.knowledge_id)).scalar_one())
-    if there + len(texts) > KNOWLEDGE_CHUNKS_MAX:
-        raise TooLarge(f"the documents of a knowledge base may have {KNOWLEDGE_CHUNKS_MAX} chunks together")
-    if sum(each.words for each in used(tx, found.project_id).values()) + words > KNOWLEDGE_WORDS_MAX:
-        raise TooLarge(f"the documents of a project may have {KNOWLEDGE_WORDS_MAX} characters together")
-    rows = [{"document_id": found.id, "number": number, "text": each} for number, each in enumerate(texts)]
-    tx.execute(chunks.insert(), rows)
-    tx.execute(documents.update().where(documents.c.id == found.id).values(chunks=len(texts), words=words))
-    return of_job(tx, job_id)
-
-
-def next_texts(tx: sa.Connection, job_id: str) -> list[str]:
-    """The chunks to be embedded next, in one request: which they are depends on how many there are alone."""
-    found = of_job(tx, job_id)
-    query = sa.select(chunks.c.text).where(chunks.c.document_id == found.id, chunks.c.number >= found.embedded)
-    return list(tx.execute(query.order_by(chunks.c.number).limit(KNOWLEDGE_INPUTS_MAX)).scalars())
-
-
-def write_vectors(tx: sa.Connection, job_id: str, first: int, length: int, vectors: Sequence[bytes]) -> Document:
-    """Note the vectors, of ``length`` numbers each, of the chunks from ``first`` on. Raises ``ThingUnknown``, and
-    ``EngineFailed`` for vectors that cannot be compared with those of the base."""
-    found = of_job(tx, job_id)
-    mine = bases.c.id == found.knowledge_id
-    there = int(tx.execute(sa.select(bases.c.vector_length).where(mine)).scalar_one())
-    if there not in (0, length):
-        said = f"its vectors have {length} numbers, those of the base {there}; give the base another model and back"
-        raise EngineFailed(said)
-    tx.execute(bases.update().where(mine).values(vector_length=length))
-    row = (chunks.c.document_id == sa.bindparam("of")) & (chunks.c.number == sa.bindparam("at"))
-    values = [{"of": found.id, "at": first + place, "made": vector} for place, vector in enumerate(vectors)]
-    tx.execute(chunks.update().where(row).values(vector=sa.bindparam("made")), values)
-    tx.execute(documents.update().where(documents.c.id == found.id).values(embedded=first + len(vectors)))
-    return of_job(tx, job_id)
-
-
-def end_document(tx: sa.Connection, job_id: str, *, fail_code: int = 0, fail_message: str = "") -> None:
-    """The document can be found from now on, or never. One that another job does is left alone."""
-    for found in _documents(tx, documents.c.job_id == job_id):
-        values = {"state": "failed" if fail_code else "ready", "fail_code": fail_code, "fail_message": fail_message}
-        tx.execute(documents.update().where(documents.c.id == found.id).values(values))
-        _higher(tx, found.knowledge_id)
-
-
-def rows_of(tx: sa.Connection, base_id: str) -> tuple[int, list[tuple[str, str, int, str, bytes]]]:
-    """The version of a base, and what a search looks at: id and name of the document, number, text and vector of each
-    chunk of those that are ready."""
-    version = tx.execute(sa.select(bases.c.version).where(bases.c.id == base_id)).scalar()
-    columns = documents.c.id, documents.c.name, chunks.c.number, chunks.c.text, chunks.c.vector
-    query = sa.select(*columns).join_from(documents, chunks, chunks.c.document_id == documents.c.id)
-    ready = query.where(documents.c.knowledge_id == base_id, documents.c.state == "ready")
-    rows = tx.execute(ready.order_by(documents.c.id, chunks.c.number))
-    return version or 0, [(row[0], row[1], row[2], row[3], row[4]) for row in rows]
-
-
-def _documents(tx: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Document]:
+def find_documents(tx: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Document]:
+    """The documents of which ``wanted`` is true, of whichever project, the oldest first."""
     rows = tx.execute(sa.select(documents).where(wanted).order_by(documents.c.id)).mappings()
     return [Document(**row) for row in rows]
 
@@ -306,7 +233,7 @@ def _begin(tx: sa.Connection, clock: Clock, document: Document, base: Base, aske
     values = {"job_id": job.id, "state": "waiting", "words": 0, "chunks": 0, "embedded": 0}
     fresh = documents.update().where(documents.c.id == document.id)
     tx.execute(fresh.values(values | {"fail_code": 0, "fail_message": ""}))
-    _higher(tx, base.id)
+    raise_version(tx, base.id)
     return find_document(tx, document.id, document.project_id)
 
 
@@ -322,5 +249,6 @@ def _stop(tx: sa.Connection, clock: Clock, document: Document) -> None:
         cancel(tx, clock, document.job_id)
 
 
-def _higher(tx: sa.Connection, base_id: str) -> None:
+def raise_version(tx: sa.Connection, base_id: str) -> None:
+    """Something in a base is not what it was: whoever holds it in memory reads it again."""
     tx.execute(bases.update().where(bases.c.id == base_id).values(version=bases.c.version + 1))

@@ -19,7 +19,7 @@ from openmaas.files.face import Files, Owner
 from openmaas.identity.behalf import mint_inner
 from openmaas.identity.face import Caller
 from openmaas.identity.seal import MasterKeys
-from openmaas.knowledge import book
+from openmaas.knowledge import book, embedded
 from openmaas.knowledge.asked import Found, Question
 from openmaas.knowledge.book import Base, Document, Manner
 from openmaas.knowledge.ranking import fused
@@ -155,7 +155,7 @@ class Library:
             from openmaas.knowledge.index import Index, Row  # noqa: PLC0415 - needs numpy, of an optional extra
         except ModuleNotFoundError:
             raise ExtraMissing("searching needs the extra `knowledge`; run: make setup-knowledge") from None
-        version, rows = self._database.look(book.rows_of, base_id)
+        version, rows = self._database.look(embedded.rows_of, base_id)
         return version, Index([Row(*row) for row in rows])
 
 
