@@ -12,7 +12,8 @@ from openmaas.dialects.conversation import Conversation, Message
 from openmaas.dialects.dialect import Manner, Ticket
 from openmaas.dialects.engine.hear import Events, Hearing
 from openmaas.dialects.engine.say import body
-from openmaas.dialects.openai.chat import conversation, members_of
+from openmaas.dialects.members import members_of
+from openmaas.dialects.openai.chat import conversation
 from openmaas.dialects.openai.chat_answer import ChatVoice
 from openmaas.dialects.pieces import Piece, Reply, gathered
 from openmaas.dialects.translated import Translated

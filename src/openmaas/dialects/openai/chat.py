@@ -7,12 +7,12 @@ are tools. A member that it does not know passes to the engine as it came.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 
 from openmaas.core.bounds import CHOICES_MAX
-from openmaas.core.errors import BodyInvalid, FieldInvalid, FieldMissing
+from openmaas.core.errors import FieldInvalid
 from openmaas.dialects.conversation import (
     Allowed,
     Call,
@@ -29,6 +29,7 @@ from openmaas.dialects.conversation import (
     Thought,
     Tool,
 )
+from openmaas.dialects.members import checked
 
 #: Members of single engines that would lift the cap on what is generated.
 NOT_FORWARDED = frozenset(
@@ -42,7 +43,6 @@ NOT_FORWARDED = frozenset(
         "timings_per_token",
     }
 )
-T = TypeVar("T")
 _ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
@@ -162,31 +162,7 @@ class Chat(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(Chat, strict=False)
-_members = msgspec.json.Decoder(dict[str, Json])
 _OWN = frozenset(Chat.__struct_fields__) | {"stream_options"}
-
-
-def members_of(body: bytes | bytearray) -> dict[str, Json]:
-    """The top-level members of a request, as they came. Raises ``BodyInvalid``."""
-    try:
-        return _members.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BodyInvalid(str(error)) from None
-    except RecursionError:
-        raise BodyInvalid("it is nested too deep") from None
-
-
-def checked(decoder: msgspec.json.Decoder[T], members: dict[str, Json]) -> T:
-    """Members as the decoder's type. Raises ``FieldMissing``, and ``FieldInvalid`` that names the field."""
-    try:
-        return decoder.decode(msgspec.json.encode(members))
-    except msgspec.ValidationError as error:
-        said, _, where = str(error).partition(" - at `$.")
-        field = where.rstrip("`") or said.rpartition("`")[0].rpartition("`")[2]
-        kind = FieldMissing if "missing required field" in said else FieldInvalid
-        raise kind(f"{field}: {said}", field=field) from None
-    except RecursionError:
-        raise BodyInvalid("it is nested too deep") from None
 
 
 def conversation(members: dict[str, Json]) -> Conversation:

@@ -10,7 +10,7 @@ import msgspec
 from openmaas.core.bounds import MODERATED_MAX
 from openmaas.core.errors import EngineFailed, FieldInvalid, FieldMissing
 from openmaas.dialects.dialect import Ticket
-from openmaas.dialects.openai.chat import members_of
+from openmaas.dialects.members import members_of
 from openmaas.dialects.openai.request import Ask
 
 _NULL = msgspec.Raw(b"null")

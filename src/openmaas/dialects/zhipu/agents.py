@@ -13,7 +13,7 @@ import msgspec
 
 from openmaas.core.errors import EngineFailed, FieldInvalid, FieldMissing
 from openmaas.dialects.engine.hear import Events
-from openmaas.dialects.openai.chat import checked, members_of
+from openmaas.dialects.members import checked, members_of
 
 Json = dict[str, Any]
 _encode = msgspec.json.encode

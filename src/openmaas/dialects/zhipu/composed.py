@@ -17,7 +17,7 @@ from openmaas.core.bounds import FOUND_LENGTH_MAX, SEARCHED_LENGTH_MAX
 from openmaas.core.errors import EngineFailed, FieldInvalid, FieldMissing
 from openmaas.dialects.conversation import Json
 from openmaas.dialects.engine.hear import Events
-from openmaas.dialects.openai.chat import checked, members_of
+from openmaas.dialects.members import checked, members_of
 
 _NULL, _USER, _AUTO = msgspec.Raw(b"null"), msgspec.Raw(b'"user"'), msgspec.Raw(b'"auto"')
 _encode = msgspec.json.encode

@@ -14,7 +14,7 @@ from openmaas.core.bounds import EMBEDDED_MAX, RERANK_TEXT_LENGTH_MAX, RERANKED_
 from openmaas.core.errors import EngineFailed, FieldInvalid
 from openmaas.dialects.conversation import Json
 from openmaas.dialects.dialect import Ticket
-from openmaas.dialects.openai.chat import checked, members_of
+from openmaas.dialects.members import checked, members_of
 from openmaas.dialects.openai.request import Ask
 from openmaas.dialects.zhipu.read import text_of
 

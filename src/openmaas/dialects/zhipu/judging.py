@@ -13,7 +13,7 @@ import msgspec
 from openmaas.core.errors import EngineFailed, FieldInvalid
 from openmaas.dialects.conversation import Json
 from openmaas.dialects.dialect import Ticket
-from openmaas.dialects.openai.chat import checked, members_of
+from openmaas.dialects.members import checked, members_of
 from openmaas.dialects.openai.moderating import Moderating
 from openmaas.dialects.zhipu.read import text_of
 

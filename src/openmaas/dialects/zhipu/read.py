@@ -13,7 +13,8 @@ import msgspec
 from openmaas.core.bounds import TEXT_BYTES_MAX
 from openmaas.core.errors import FieldInvalid
 from openmaas.dialects.conversation import Conversation, Json, Message, Text
-from openmaas.dialects.openai.chat import checked, conversation, members_of
+from openmaas.dialects.members import checked, members_of
+from openmaas.dialects.openai.chat import conversation
 from openmaas.dialects.openai.request import StreamOptions
 from openmaas.dialects.zhipu.answer import ZhipuVoice
 from openmaas.dialects.zhipu.composed import leave_functions, sorted_tools

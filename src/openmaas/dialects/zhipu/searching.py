@@ -14,7 +14,7 @@ from openmaas.core.bounds import SEARCH_COUNT_MAX, SEARCH_QUERY_LENGTH_MAX, TEXT
 from openmaas.core.errors import EngineFailed
 from openmaas.core.usage import Units
 from openmaas.dialects.dialect import Manner, Reading, Ticket
-from openmaas.dialects.openai.chat import checked, members_of
+from openmaas.dialects.members import checked, members_of
 from openmaas.dialects.zhipu.read import text_of
 
 _NULL = msgspec.Raw(b"null")

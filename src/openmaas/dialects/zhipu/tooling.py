@@ -15,8 +15,8 @@ from openmaas.core.bounds import ANSWER_BYTES_MAX, TEXT_BYTES_MAX
 from openmaas.core.errors import EngineFailed, FieldInvalid, OpenmaasError
 from openmaas.core.usage import Usage
 from openmaas.dialects.dialect import Reading, Ticket
+from openmaas.dialects.members import checked
 from openmaas.dialects.openai.answer import reckoned, whole_usage
-from openmaas.dialects.openai.chat import checked
 from openmaas.dialects.zhipu.searching import Recency, Searching, Wanted, heard
 
 _encode = msgspec.json.encode
