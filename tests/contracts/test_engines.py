@@ -259,15 +259,16 @@ def test_the_same_seed_gives_the_same_answer(engine: Engine) -> None:
         assert len({say(seed) for seed in (11, 12)}) > 1
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/paas/v4/chat/completions"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_log_probabilities_come_for_every_token(real: Engine, stream: bool) -> None:
-    fields: dict[str, Any] = {"logprobs": True, "top_logprobs": 3, "max_tokens": 6, "temperature": 0}
-    fields["ignore_eos"] = True
-    if stream:
-        chunks = [chunk["choices"][0] for chunk in real.stream("Name a colour.", **fields) if chunk["choices"]]
-        tokens = [token for chunk in chunks for token in (chunk.get("logprobs") or {}).get("content") or ()]
-    else:
-        tokens = real.good("Name a colour.", **fields)["choices"][0]["logprobs"]["content"]
+def test_log_probabilities_come_for_every_token(real: Engine, path: str, stream: bool) -> None:
+    fields: dict[str, Any] = {"logprobs": True, "top_logprobs": 3, "max_tokens": 6, "temperature": 0, "stream": stream}
+    fields |= {"ignore_eos": True, "messages": [{"role": "user", "content": "Name a colour."}], "model": real.model}
+    status, _, told = real.house.ask("POST", path, fields)
+    assert status == 200, told
+    told = [event[6:] for event in told.split(b"\n\n") if event.startswith(b"data: {")] if stream else [told]
+    choices = [choice for part in told for choice in json.loads(part)["choices"]]
+    tokens = [token for choice in choices for token in (choice.get("logprobs") or {}).get("content") or ()]
     assert len(tokens) == 6
     for token in tokens:
         assert token["logprob"] <= 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from openmaas.dialects.engine.say import body
 from openmaas.dialects.members import members_of
 from openmaas.dialects.openai.chat import conversation
 from openmaas.dialects.openai.chat_answer import ChatVoice
-from openmaas.dialects.pieces import Piece, Reply, gathered
+from openmaas.dialects.pieces import Counted, Ended, Piece, Reply, Said, Weighed, gathered
 from openmaas.dialects.translated import Translated
 from speech import answers, conversations, in_pieces
 
@@ -75,3 +76,23 @@ def test_thoughts_before_the_last_question_are_left_out_unless_they_are_to_be_ke
     thinks = [at for at, message in enumerate(read.messages) if "thought" in str(message.parts[:1]).lower()]
     kept = [at for at, message in enumerate(asked.messages) if "Thought(" in str(message.parts[:1]) and at > last]
     assert thinks == kept
+
+
+@given(answers(), st.lists(st.integers(-9, 0).map(lambda said: msgspec.Raw(b'{"logprob":%d}' % said)), max_size=3))
+def test_how_likely_the_words_were_is_told_with_them_whole_and_in_chunks(
+    answer: tuple[Reply, Usage], tokens: list[msgspec.Raw]
+) -> None:
+    reply = msgspec.structs.replace(answer[0], weighed=tokens)
+    whole = ChatVoice().whole([reply], answer[1], TICKET)
+    assert gathered(Hearing("req_1").hear(whole)) == ([reply], answer[1])
+    writer = ChatVoice(usage="extra").writer(TICKET)
+    pieces = [Weighed(tokens[:1]), Weighed(tokens[1:]), Said("words"), Ended("stop"), Counted(answer[1])]
+    said = b"".join(map(writer.say, pieces)) + writer.end()
+    assert gathered(heard(said, [])) == ([Reply(said="words", weighed=tokens)], answer[1])
+    events = [event for event in said.split(b"\n\n") if b'"content":"words"' in event]
+    assert all((b'{"logprob":' in event) == bool(tokens) for event in events)
+
+
+def test_log_probabilities_that_are_none_break_no_answer() -> None:
+    body = b'{"choices":[{"message":{"content":"hi"},"logprobs":[0.5],"finish_reason":"stop"}]}'
+    assert gathered(Hearing("req_1").hear(body))[0] == [Reply(said="hi")]

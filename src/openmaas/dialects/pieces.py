@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from openmaas.core.usage import Usage
-from openmaas.dialects.conversation import Call
+from openmaas.dialects.conversation import Call, Json
 
 #: Why an answer ended.
 Reason = Literal["stop", "length", "calls", "refused"]
@@ -45,6 +45,13 @@ class Argued(msgspec.Struct, frozen=True):
     choice: int = 0
 
 
+class Weighed(msgspec.Struct, frozen=True):
+    """How likely the tokens of the next words are, each as the engine tells it: the members of ``logprobs.content``."""
+
+    tokens: list[Json]
+    choice: int = 0
+
+
 class Ended(msgspec.Struct, frozen=True):
     """A choice is over."""
 
@@ -60,7 +67,7 @@ class Counted(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-Piece = Said | Thought | Called | Argued | Ended | Counted
+Piece = Said | Thought | Called | Argued | Weighed | Ended | Counted
 
 
 class Reply(msgspec.Struct):
@@ -72,6 +79,7 @@ class Reply(msgspec.Struct):
     reason: Reason = "stop"
     stop: str | None = None
     full: bool = False
+    weighed: list[Json] = []  # see ``Weighed``; empty when nobody asked
 
 
 def gathered(pieces: Iterable[Piece]) -> tuple[list[Reply], Usage]:
@@ -94,6 +102,8 @@ def gathered(pieces: Iterable[Piece]) -> tuple[list[Reply], Usage]:
                 names[piece.choice, piece.index] = piece.id, piece.name
             case Argued():
                 arguments.setdefault((piece.choice, piece.index), []).append(piece.text)
+            case Weighed():
+                reply.weighed.extend(piece.tokens)
             case Ended():
                 reply.reason, reply.stop, reply.full = piece.reason, piece.stop, piece.full
     for (choice, index), (call_id, name) in sorted(names.items()):

@@ -15,7 +15,7 @@ from openmaas.core.usage import Usage
 from openmaas.dialects.anthropic.blocks import PURPOSE
 from openmaas.dialects.conversation import Call
 from openmaas.dialects.dialect import Signet, Ticket
-from openmaas.dialects.pieces import Argued, Called, Counted, Ended, Piece, Reason, Reply, Said, Thought
+from openmaas.dialects.pieces import Argued, Called, Counted, Ended, Piece, Reason, Reply, Said, Thought, Weighed
 
 #: The words for why an answer ended.
 REASONS: dict[Reason, str] = {"stop": "end_turn", "length": "max_tokens", "calls": "tool_use", "refused": "refusal"}
@@ -117,6 +117,8 @@ class MessageWriter:
             case Called():
                 self._call = piece.index
                 return said + self._close() + self._switch("tool_use", _tool_use(Call(piece.id, piece.name, "")))
+            case Weighed():
+                return said  # nobody can ask for it on this wire
             case Argued():
                 if self._open != "tool_use" or piece.index != self._call:
                     raise EngineFailed("it went back to a call that it had ended")

@@ -14,9 +14,10 @@ from openmaas.core.bounds import EVENT_BYTES_MAX
 from openmaas.core.errors import EngineFailed
 from openmaas.core.usage import Usage, WireUsage
 from openmaas.dialects.dialect import shown
-from openmaas.dialects.pieces import Argued, Called, Counted, Ended, Piece, Reason, Said, Thought
+from openmaas.dialects.pieces import Argued, Called, Counted, Ended, Piece, Reason, Said, Thought, Weighed
 
 FULL = "model_context_window_exceeded"
+_NULL = msgspec.Raw(b"null")
 _REASONS: dict[str, Reason] = {
     "stop": "stop",
     "length": "length",
@@ -27,7 +28,6 @@ _REASONS: dict[str, Reason] = {
     "content_filter": "refused",
     "sensitive": "refused",
 }
-_NULL = msgspec.Raw(b"null")
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -51,10 +51,15 @@ class _Words(msgspec.Struct, gc=False):
     refusal: str | None = None
 
 
+class _Logprobs(msgspec.Struct, gc=False):
+    content: list[msgspec.Raw] | None = None
+
+
 class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     delta: _Words | None = None
     message: _Words | None = None
+    logprobs: msgspec.Raw = _NULL
     finish_reason: str | None = None
     stop_reason: str | int | None = None  # vLLM: the stop sequence
 
@@ -66,6 +71,7 @@ class _Told(msgspec.Struct, gc=False):
 
 
 _told = msgspec.json.Decoder(_Told)
+_logprobs = msgspec.json.Decoder(_Logprobs)
 
 
 class Hearing:
@@ -86,6 +92,8 @@ class Hearing:
         if told.error != _NULL:
             raise EngineFailed(f"its answer was an error, {shown(told.error)}")
         for choice in told.choices:
+            if choice.logprobs != _NULL and (weighed := _weighed(choice.logprobs)):
+                yield Weighed(weighed, choice.index)
             words = choice.delta or choice.message
             if words is not None:
                 yield from self._words(words, choice.index)
@@ -123,6 +131,14 @@ class Hearing:
             reason = "calls"
         stop = choice.stop_reason if isinstance(choice.stop_reason, str) else None
         return Ended(reason, choice.index, stop, choice.finish_reason == FULL)
+
+
+def _weighed(raw: msgspec.Raw) -> list[msgspec.Raw] | None:
+    """Log probabilities of another form than the wire's are left out: nobody's answer should break on them."""
+    try:
+        return _logprobs.decode(raw).content
+    except msgspec.MsgspecError:
+        return None
 
 
 class Events:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import msgspec
 
 from openmaas.core.usage import Usage
+from openmaas.dialects.conversation import Json
 from openmaas.dialects.dialect import Ticket
-from openmaas.dialects.pieces import Argued, Called, Counted, Ended, Piece, Reason, Reply, Said, Thought
+from openmaas.dialects.pieces import Argued, Called, Counted, Ended, Piece, Reason, Reply, Said, Thought, Weighed
 
 #: The words for why an answer ended, in this order of ``Reason``.
 REASONS: dict[Reason, str] = {"stop": "stop", "length": "length", "calls": "tool_calls", "refused": "content_filter"}
@@ -36,7 +37,7 @@ class ChatVoice(msgspec.Struct, frozen=True, kw_only=True):
             {
                 "index": at,
                 "message": _message(reply),
-                "logprobs": None,
+                "logprobs": _logprobs(reply.weighed),
                 "finish_reason": self.full if reply.full else self.reasons[reply.reason],
             }
             for at, reply in enumerate(replies)
@@ -61,6 +62,7 @@ class ChatWriter:
         self._head = voice.head("chat.completion.chunk", ticket)
         self._begun: set[int] = set()
         self._calls: dict[tuple[int, int], tuple[Called, list[str]]] = {}  # held back until they are whole
+        self._weighed: dict[int, list[Json]] = {}  # of words that come next
         self._ends: list[tuple[int, str]] = []
         self._usage: Usage | None = None
 
@@ -73,6 +75,9 @@ class ChatWriter:
                 return self._delta(piece.choice, {"reasoning_content": piece.text})
             case Called() | Argued():
                 return self._call(piece)
+            case Weighed():
+                self._weighed.setdefault(piece.choice, []).extend(piece.tokens)
+                return b""
             case Ended():
                 said = self._held(piece.choice)
                 word = self._voice.full if piece.full else self._voice.reasons[piece.reason]
@@ -122,7 +127,8 @@ class ChatWriter:
         if choice not in self._begun:
             self._begun.add(choice)
             delta = {"role": "assistant", "content": None if "tool_calls" in delta else ""} | delta
-        told = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": reason}
+        logprobs = _logprobs(self._weighed.pop(choice, []))
+        told = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         return self._event({"choices": [told]} | (more or {}))
 
     def _event(self, members: dict[str, Any]) -> bytes:
@@ -138,6 +144,10 @@ def usage_of(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
+
+
+def _logprobs(weighed: list[Json]) -> dict[str, Any] | None:
+    return {"content": weighed, "refusal": None} if weighed else None
 
 
 def _message(reply: Reply) -> dict[str, Any]:

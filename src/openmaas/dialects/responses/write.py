@@ -15,7 +15,7 @@ from openmaas.core.errors import EngineFailed, OpenmaasError
 from openmaas.core.usage import Usage
 from openmaas.dialects.conversation import Call
 from openmaas.dialects.dialect import Ticket
-from openmaas.dialects.pieces import Argued, Called, Counted, Ended, Piece, Reason, Reply, Said, Thought
+from openmaas.dialects.pieces import Argued, Called, Counted, Ended, Piece, Reason, Reply, Said, Thought, Weighed
 from openmaas.dialects.responses.errors import failure
 from openmaas.dialects.responses.objects import INCOMPLETE, Json, Shape, message, output_text, response_id, usage_of
 from openmaas.dialects.responses.tools import custom_input
@@ -92,6 +92,8 @@ class ResponseWriter:
                 self._call = piece
                 custom = piece.name in self._shape.names.custom
                 return said + self._open("custom_tool_call" if custom else "function_call")
+            case Weighed():
+                return said  # nobody can ask for it on this wire
             case Argued():
                 if "call" not in self._kind or piece.index != self._call.index:
                     raise EngineFailed("it went back to a call that it had ended")
