@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from torch import Tensor
 from torch.nn import functional
@@ -60,9 +61,9 @@ def published(model: Any, folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def again(model: Any, folder: Path) -> Any:
+def again(model: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """What transformers reads from ``folder``, by the class of ``model``; nothing may be missing or left over."""
-    found, report = type(model).from_pretrained(folder, output_loading_info=True)
+    found, report = type(model).from_pretrained(folder, dtype=dtype, output_loading_info=True)
     assert not report["missing_keys"], report
     assert not report["unexpected_keys"], report
     assert not report["mismatched_keys"], report

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from glm_models import DENSE, LITE, MOE
 from openglm.errors import Refused
+from openglm.models.counting import published_sizes
 from openglm.models.glm4 import Glm4Config
 from openglm.models.glm4_0414 import Glm4Config0414
 from openglm.models.glm4_moe import Glm4MoeConfig
 from openglm.models.glm4_moe_lite import Glm4MoeLiteConfig
 from openglm.models.registry import build, model_class
 
+#: Whole files as they were published, token ids and bookkeeping included.
+CONFIG_FILES = json.loads((Path(__file__).parent / "config_files.json").read_text())
 GLM4 = DENSE | {"attention_bias": True}
 
 
@@ -82,6 +87,20 @@ def test_stretched_rotation_is_refused_in_both_spellings() -> None:
     for name, kind in (("rope_scaling", "type"), ("rope_parameters", "rope_type")):
         with pytest.raises(Refused, match=f"{name} asks for rotation of type 'yarn'"):
             Glm4Config.from_json(GLM4 | {name: {kind: "yarn", "factor": 4.0}})
+
+
+@pytest.mark.parametrize("name", CONFIG_FILES)
+def test_a_config_json_as_it_was_published_is_read_and_comes_back(name: str) -> None:
+    fields = CONFIG_FILES[name]
+    kind = model_class(fields).CONFIG
+    config = kind.from_json(fields)
+    assert kind.from_json(json.loads(json.dumps(config.to_json()))) == config
+    assert config.rest.items() <= fields.items()
+
+
+def test_the_two_forms_of_flash_s_config_mean_the_same() -> None:
+    older, newer = (Glm4MoeLiteConfig.from_json(CONFIG_FILES[f"GLM-4.7-Flash, {form}"]) for form in ("5.0", "5.7"))
+    assert older == newer == Glm4MoeLiteConfig.from_json(published_sizes()["glm-4_7-flash"]["config"])
 
 
 def test_rotation_is_read_in_both_spellings_and_written_in_the_older() -> None:

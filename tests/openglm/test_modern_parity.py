@@ -9,6 +9,8 @@ import torch
 
 pytest.importorskip("transformers", reason="make setup-oracle")
 
+from torch import Tensor
+
 from glm_models import decoded, far, some_tokens
 from glm_oracle import CASES, again, loss, oracle, published
 from openglm.checkpoint.folder import load, save
@@ -55,6 +57,22 @@ def test_decoding_with_a_cache_answers_as_computing_all_at_once(case: str, tmp_p
         whole = ours(tokens)
         assert far(decoded(ours, tokens, cuts=list(range(1, 9))), whole) < 1e-5, "token by token"
         assert far(decoded(ours, tokens, cuts=[4, 5, 7]), whole) < 1e-5, "in chunks"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_in_bf16_a_token_is_as_near_to_fp32_as_in_transformers(case: str, tmp_path: Path) -> None:
+    theirs = oracle(case)
+    save(load(published(theirs, tmp_path / "theirs")), tmp_path / "half", dtype=torch.bfloat16)
+    tokens = some_tokens(rows=4, length=32)
+    with torch.no_grad():
+        exact = load(tmp_path / "half", dtype=torch.float32)(tokens)
+
+        def usual_error(logits: Tensor) -> float:
+            # The median token: where two experts are nearly as good, rounding picks another one, on either side.
+            return float((logits.float() - exact).pow(2).mean(-1).median())
+
+        ours = usual_error(load(tmp_path / "half")(tokens))
+        assert ours < 1.5 * usual_error(again(theirs, tmp_path / "half", dtype=torch.bfloat16)(tokens).logits)
 
 
 @pytest.mark.parametrize("case", ["GLM-4", "GLM-4.7-Flash"])

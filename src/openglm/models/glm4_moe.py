@@ -99,6 +99,7 @@ class Glm4MoeConfig(ExpertsConfig):
         "attention_dropout": 0.0,
         "topk_method": "noaux_tc",
         "scoring_func": "sigmoid",
+        "decoder_sparse_step": 1,
     }
 
     first_k_dense_replace: int
