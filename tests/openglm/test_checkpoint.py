@@ -167,6 +167,23 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_pickles_are_not_read_and_it_is_said_why(tmp_path: Path) -> None:
+    save(random_model("glm4"), tmp_path / "old")
+    (tmp_path / "old" / "model.safetensors").rename(tmp_path / "old" / "pytorch_model.bin")
+    with pytest.raises(Refused, match=r"as pickles \(\*\.bin\), which run code"):
+        load(tmp_path / "old")
+
+
+def test_what_is_done_to_a_loaded_model_does_not_reach_its_file(tmp_path: Path) -> None:
+    save(random_model("glm4"), tmp_path / "kept")
+    before = (tmp_path / "kept" / "model.safetensors").read_bytes()
+    model = load(tmp_path / "kept")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert (tmp_path / "kept" / "model.safetensors").read_bytes() == before
+
+
 def test_a_checkpoint_is_never_written_over(tmp_path: Path) -> None:
     save(random_model("glm4"), tmp_path / "kept")
     before = (tmp_path / "kept" / "model.safetensors").read_bytes()

@@ -56,6 +56,11 @@ def opened(folder: Path) -> Iterator[Tensors]:
         names = sorted(set(weight_map.values())) if weight_map else []
     else:
         weight_map, names = None, [ONE]
+        if any(folder.glob("*.bin")) and not (folder / ONE).exists():
+            raise Refused(
+                f"{folder} has its weights as pickles (*.bin), which run code when they are read",
+                hint="Take the safetensors files of the same model, or convert these where you trust them.",
+            )
     with ExitStack() as stack:
         files: dict[str, Any] = {}
         for name in names:
