@@ -51,7 +51,9 @@ def test_a_published_model_has_as_many_parameters_as_was_published(name: str) ->
         assert round(counted[figure], digits) == said, (figure, counted[figure])
 
 
-@pytest.mark.parametrize("name", published_sizes())
+@pytest.mark.parametrize(
+    "name", [name for name in published_sizes() if name.startswith(("chatglm3", "glm-4-", "glm-4_"))]
+)
 def test_the_page_says_what_is_counted(name: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "openglm.md").read_text()
     assert f"| {size_of(real(name)).total:,} |" in page
