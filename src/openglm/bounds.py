@@ -13,3 +13,7 @@ LEAKED_SHARE_MAX = 0.2  #: of a held-out document's runs of words: a formula is 
 # ── blank infilling ───────────────────────────────────────────────────────────────────────────────────────────────
 SPAN_MAX = 39  #: tokens of a token-level blank, as the official code has it
 SHORTENED_MIN = 32  #: tokens of a piece of a shortened sample, as the official code has it
+
+# ── training ──────────────────────────────────────────────────────────────────────────────────────────────────────
+DEPTH_MAX = 128  #: layers that the dial goes to; no published GLM has more than 93
+LINE_S = 5.0  #: between lines for the reader of a run

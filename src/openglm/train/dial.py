@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from openglm.bounds import DEPTH_MAX
 from openglm.errors import Refused
 
 HEAD = 64
 ASPECT = 43
 TOKENS_PER_PARAMETER = 20
-DEPTH_MAX = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Sizes:
                 f"width    {self.width}  = {self.heads} heads of {HEAD}, near {ASPECT} × {self.depth}",
                 f"kv heads {self.kv_heads}  = {self.heads} / 2",
                 f"inner    {self.inner}  = 8/3 × {self.width}, in steps of 64",
-                f"inside   {self.inside:,} parameters in the layers; the embedding has {vocabulary * self.width:,} more",
+                f"inside   {self.inside:,} parameters in the layers; embedding: {vocabulary * self.width:,} more",
                 f"rates    {self.matrix_lr:.4g} for matrices (Muon), {self.lr:.4g} for the rest (AdamW)",
                 f"tokens   {self.tokens:,} = {TOKENS_PER_PARAMETER} × {self.inside:,} would be enough",
             ]

@@ -14,9 +14,10 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Self, TextIO
 
+from openglm.bounds import LINE_S
+
 WINDOW = 100  # steps that a spike is measured against
 SPIKE = 5.0  # deviations above their mean
-LINE_S = 5.0  # between lines for the reader
 
 
 def read(path: Path) -> list[dict[str, Any]]:
