@@ -1,10 +1,10 @@
 """One dial for the size of a model: its depth; all else follows, and says from what.
 
-    width     64 for each head; as many heads as keep the width at about 43 times the depth: GLM-4.5 is deep and narrow
-    kv heads  half of the heads: a cache half as large
-    inner     8/3 of the width, in steps of 64: SwiGLU with three matrices costs what two of four times the width cost
-    rate      of Muon 0.02 / sqrt(width / 256): wider matrices add up more updates
-    tokens    20 for each parameter inside the layers (Hoffmann et al. 2022, arXiv 2203.15556)
+width     64 for each head; as many heads as keep the width at about 43 times the depth: GLM-4.5 is deep and narrow
+kv heads  half of the heads: a cache half as large
+inner     8/3 of the width, in steps of 64: SwiGLU with three matrices costs what two of four times the width cost
+rate      of Muon 0.02 / sqrt(width / 256): wider matrices add up more updates
+tokens    20 for each parameter inside the layers (Hoffmann et al. 2022, arXiv 2203.15556)
 """
 
 from __future__ import annotations
