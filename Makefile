@@ -10,7 +10,7 @@ SEED   ?= 1
 RELAYS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test crash test-long mutants check bench clients setup-npm docs lock clean
+.PHONY: help setup serve test crash test-long mutants check bench clients setup-npm first-light docs lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -100,8 +100,8 @@ mutants: $(VENV)/.dev ## make a hundred and twenty mistakes in the ledger, one a
 	@PYTHONPATH=tests $(BIN)/python tests/mutants.py
 
 check: $(VENV)/.dev ## lint, types, import contracts
-	@$(BIN)/ruff check src tests bench
-	@$(BIN)/ruff format --check src tests bench
+	@$(BIN)/ruff check src tests bench recipes
+	@$(BIN)/ruff format --check src tests bench recipes
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
@@ -113,6 +113,9 @@ $(VENV)-litellm/bin/litellm:
 
 bench: $(VENV)/.dev | $(VENV)-litellm/bin/litellm ## measure relay and ledger beside their peers in one run; writes bench/latest.json
 	@$(BIN)/python -m bench.run
+
+first-light: $(VENV)/.dev $(VENV)/.glm ## train a toy GLM, serve it, ask it and show the bill: ten minutes
+	@$(BIN)/python recipes/first_light.py --into $(DATA)/first-light
 
 docs: $(VENV)/.dev ## regenerate the pages that are made from the code
 	@$(BIN)/python -m openmaas.house.pages docs
