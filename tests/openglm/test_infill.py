@@ -18,6 +18,7 @@ from openglm.models.classic import Classic
 from openglm.models.glm import Glm, GlmConfig
 from openglm.models.infill import Marks, filling, greedy, infill, sampled
 from openglm.parts.masks import prefix_mask
+from openglm.train.loss import loss_of
 from small_classics import CHATGLM_6B, CONFIGS, GLM, GLM_130B, KINDS, built, each
 
 MASK, GMASK, SOP, EOP, EOS = 1, 2, 4, 5, 6
@@ -41,7 +42,8 @@ def chosen_at_once(model: Classic, prompt: list[int], spans: list[list[int]], or
     with torch.no_grad():
         logits = model(torch.tensor([tokens]), torch.tensor([[first, second]]), mask)[0]
     logits[:, [MASK, GMASK, SOP]] = float("-inf")
-    found, at = [[] for _ in spans], len(prompt)  # type: list[list[int]], int
+    found: list[list[int]] = [[] for _ in spans]
+    at = len(prompt)
     for number in order:
         found[number] = logits[at : at + len(spans[number]) + 1].argmax(-1).tolist()
         at += len(spans[number]) + 1
@@ -156,6 +158,22 @@ def test_a_model_that_has_learned_one_batch_fills_its_blanks_in_the_order_in_whi
         expected = [told[start:end] for start, end in zip([0, *(end + 1 for end in ends)], ends, strict=False)]
         spans = infill(model, [prompt], MARKS, span_max=18, orders=[order])[0]
         assert [spans[number] for number in order] == expected
+
+
+def test_the_trainer_s_loss_of_a_classic_model_is_that_of_part_b() -> None:
+    model, rng = built(GLM), np.random.default_rng(0)
+    row = blanks.row(
+        np.append(rng.integers(10, 50, 14), EOS), Plan("token"), Blanks(), SPECIALS, np.zeros(50, bool), rng
+    )
+    loss = loss_of(model, stacked([row, row], 0))
+    with torch.no_grad():
+        logits = model(
+            torch.tensor(row.tokens[None]),
+            torch.tensor(row.positions[None]),
+            prefix_mask(torch.tensor([row.separator]), len(row.tokens)),
+        )[0]
+    said = logits[row.context :].log_softmax(-1).gather(-1, torch.tensor(row.targets[row.context :, None]))
+    assert loss.total.item() == pytest.approx(-2 * said.sum().item(), rel=1e-5)
 
 
 def test_sizes_of_a_small_glm_are_what_its_fields_say() -> None:

@@ -98,6 +98,15 @@ def test_ends_of_sentences_are_found_in_every_script() -> None:
     assert not BPE.ends[BPE.specials.eos]
 
 
+def test_a_piece_that_begins_inside_a_character_is_left_as_it_is() -> None:
+    document = np.array(BPE.encode("鱻 = 1\n")[1:])
+    for seed in range(5):
+        moved = fim.rearranged(
+            document, fim.Middles(fim_rate=1.0), BPE.specials, np.random.default_rng(seed), BPE.encode, BPE.decode
+        )
+        assert moved.tolist() == document.tolist()
+
+
 def test_numbered_marks_come_in_pairs() -> None:
     trained = train_characters(POEMS, 256 + 38 + 2 * 5 + 20, sentinels=5)
     assert len(trained.specials.sentinel_masks) == len(trained.specials.sentinel_sops) == 6

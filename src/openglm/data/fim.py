@@ -75,7 +75,7 @@ def rearranged(
     tokens = document.tolist()
     ended = bool(tokens) and tokens[-1] == specials.eos
     text = decode(tokens[:-1] if ended else tokens)
-    if not text:
+    if not text or "�" in text:  # a row's edge may cut a character of several bytes: its halves are no text
         return document
     first, second = sorted(rng.integers(0, len(text) + 1, 2).tolist())
     spm = bool(rng.random() < config.spm_rate)

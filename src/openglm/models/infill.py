@@ -95,7 +95,7 @@ def infill(
     bidirectional: bool = True,
 ) -> list[list[list[int]]]:
     """What fills each blank of each prompt, from left to right; see ``filling`` for arguments and errors."""
-    filled = [[[] for token in prompt if token in marks.blanks] for prompt in prompts]  # type: list[list[list[int]]]
+    filled: list[list[list[int]]] = [[[] for token in prompt if token in marks.blanks] for prompt in prompts]
     for row, blank, token in filling(
         model, prompts, marks, span_max=span_max, orders=orders, choose=choose, bidirectional=bidirectional
     ):
