@@ -248,6 +248,15 @@ def test_a_rearranged_document_has_all_its_text_and_ends_with_its_middle(
         assert (at[suffix] < at[prefix]) == (spm_rate == 1.0)
 
 
+def test_cuts_fall_anywhere_in_a_document() -> None:
+    document = np.array(encode("abc"), np.int64)
+    moved = {
+        decode(fim.rearranged(document, Middles(fim_rate=1.0), SPECIALS, rng, encode, decode).tolist())
+        for rng in map(np.random.default_rng, range(300))
+    }
+    assert len(moved) == 10  # two cuts among four places, in order
+
+
 def test_documents_are_rearranged_as_often_as_asked() -> None:
     document = np.array(encode("def f(): pass"), np.int64)
     for rate in (0.0, 0.5, 1.0):

@@ -126,6 +126,31 @@ def test_no_span_crosses_the_end_of_a_document_or_hides_a_mark(words: list[list[
         assert not set(text[start:end].tolist()) & {CLS, EOS}
 
 
+@given(documents_of_words, seeds)
+def test_the_last_token_of_a_text_that_is_cut_off_stays_visible(words: list[list[int]], seed: int) -> None:
+    text, rng = np.append(packed(words), [FIRST, FIRST]), np.random.default_rng(seed)
+    lengths = spans.draw_lengths(len(text), 0.9, spans.length_weights(3, 39), rng)
+    assert max(end for _, end in spans.fitted(text, lengths, 0.9, SPECIALS, rng)) < len(text)
+
+
+@given(st.integers(1, 500), st.floats(0, 1), seeds)
+def test_lengths_are_drawn_until_they_are_enough_and_no_further(total: int, ratio: float, seed: int) -> None:
+    lengths = spans.draw_lengths(total, ratio, spans.length_weights(3, 39), np.random.default_rng(seed))
+    assert sum(lengths[:-1]) < max(1, int(ratio * total)) <= sum(lengths)
+
+
+@given(documents_of_words, seeds)
+def test_of_several_documents_the_end_is_written_and_two_tokens_are_always_given(
+    words: list[list[int]], seed: int
+) -> None:
+    text, rng = packed([*words, [FIRST]]), np.random.default_rng(seed)
+    config = Blanks(bert_prob=0, gpt_min_ratio=1.0, gpt_infill_prob=0.0)
+    plan = blanks.planned(config, len(text), len(text), rng)
+    assert plan.generated == len(text) - 2
+    row = blanks.row(text, Plan("document", generated=plan.generated + 5), config, SPECIALS, ENDS, rng)
+    assert row.targets[row.context :].tolist() == text[2:].tolist()
+
+
 @given(documents_of_words, tasks, layouts, seeds)
 def test_the_text_can_be_read_back_from_parts_a_and_b(
     words: list[list[int]], task: str, layout: Layout, seed: int
@@ -320,6 +345,7 @@ def test_shortened_texts_are_pieces_of_the_text(words: list[list[int]], seed: in
         assert piece[0] == CLS
         assert " ".join(map(str, piece[1:])) in whole
         assert len(piece) <= max(plan.shortened + 1, len(text) if plan.shortened >= len(text) - 1 else 0)
+        assert len(piece) >= min(plan.shortened // 2, len(text))
 
 
 @given(documents_of_words, tasks, layouts, seeds)

@@ -73,6 +73,13 @@ def test_known_characters_are_a_token_each_and_others_are_their_bytes() -> None:
     assert CHARACTERS.encode("鱻") == list("鱻".encode())
 
 
+def test_the_most_frequent_characters_are_kept() -> None:
+    trained = train_characters(["aaab", "bcc", "cd"], 256 + 38 + 2)
+    assert [len(trained.encode(letter)) for letter in "ac"] == [1, 1]
+    assert trained.encode("a") == [256]
+    assert trained.encode("b") == [ord("b")]
+
+
 def test_words_are_split_as_in_glm_4() -> None:
     pieces = BPE.library.pre_tokenizer.pre_tokenize_str("I'll pay 12345 for\tit!\n\n  ok")
     assert [span for _, span in pieces] == [
