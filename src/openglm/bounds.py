@@ -9,6 +9,7 @@ MODULE_BYTES_MAX = 200_000  #: larger modules of the standard library are tables
 ENTRY_LETTERS_MIN = 60  #: shorter entries of a dictionary only refer to another
 PAGE_LETTERS_MIN = 100  #: shorter pages are tables of contents
 LEAKED_SHARE_MAX = 0.2  #: of a held-out document's runs of words: a formula is shared by many, an edition shares all
+MERGED_LETTERS_MAX = 4_000_000  #: that merges are learned from: poems have no spaces, and 33 million took 5 GB
 
 # ── blank infilling ───────────────────────────────────────────────────────────────────────────────────────────────
 SPAN_MAX = 39  #: tokens of a token-level blank, as the official code has it

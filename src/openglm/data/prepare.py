@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from openglm.bounds import MERGED_LETTERS_MAX
 from openglm.data import atomic, corpora, shards
 from openglm.data.shards import Shards
 from openglm.data.tokenizer import Tokenizer, train_bpe, train_characters
@@ -77,7 +78,9 @@ def prepare(
     )
     place = folder / "tokenizer.json"
     if not place.exists():
-        TRAINERS[kind](found.train, size, sentinels=sentinels).save(place)
+        # Every n-th document: what the merges of a vocabulary are is settled long before the corpus is read.
+        stride = 1 if kind == "characters" else -(-characters // MERGED_LETTERS_MAX)
+        TRAINERS[kind](found.train[::stride], size, sentinels=sentinels).save(place)
         tell(f"trained a tokenizer of {size:,} tokens")
     tokenizer = Tokenizer.load(place)
     for part, texts in (("train", found.train), ("held-out", found.held_out)):
