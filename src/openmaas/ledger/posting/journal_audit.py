@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from openmaas.core.clock import made_ms
 from openmaas.ledger.law import journals, write_offs
-from openmaas.ledger.writing.journal import BROKEN, Position, broken, first_segment, read_on
+from openmaas.ledger.writing.journal import Position, broken, first_segment, read_on
 from openmaas.ledger.writing.records import Closed, Opened
 
 _OURS = "req_"  #: What relays call a request; engines count probes under other names.
@@ -39,8 +39,8 @@ def check_journals(
                     line.amount_nanos != record.paid_nanos[line.leg] for line in lines[row.request_id]
                 ):
                     found.append(f"receipt {row.request_id} differs from its journal")
-        if broken(folder / journal.id, at):
-            found.append(f"journal {journal.id} {BROKEN.format(*at.pair())}")
+        if said := broken(folder / journal.id, at):
+            found.append(said)
     return waiting, found
 
 

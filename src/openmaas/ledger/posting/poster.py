@@ -38,7 +38,7 @@ from openmaas.ledger.posting.batch import mark_settled, post, post_unbilled, ret
 from openmaas.ledger.posting.pruning import forget_journals, forget_rows, forget_segments, forget_strays
 from openmaas.ledger.prices import price_book
 from openmaas.ledger.writing.idempotency import answered_of
-from openmaas.ledger.writing.journal import BROKEN, Position, alive, broken, read_on
+from openmaas.ledger.writing.journal import Position, alive, broken, read_on
 from openmaas.ledger.writing.records import Closed, Opened, Progress
 from openmaas.store.database import Database
 
@@ -64,7 +64,7 @@ class Tail:
         self.delivered: dict[str, Usage] = {}
         self.closed: list[Closed] = []
         self.dead_s: float | None = None
-        self.broken = False
+        self.broken: str | None = None  # what is said of it
 
     def floor(self) -> tuple[int, int]:
         """Where the oldest request began that is still open."""
@@ -148,6 +148,10 @@ class Poster:
             pass
         return posted
 
+    def broken(self) -> list[str]:
+        """What is said of journals that cannot be read on."""
+        return [tail.broken for tail in self._tails.values() if tail.broken]
+
     def _find_journals(self) -> None:
         found = {row.id: row for row in self._database.look(_open_journals, self._home)}
         gone = {journal_id for journal_id in found if not (self._folder / journal_id).is_dir()}
@@ -203,8 +207,8 @@ class Poster:
     def _look_whether_broken(self, tail: Tail) -> None:
         """One that cannot be read on stays open, with all that its relay leases, until somebody has looked into it."""
         before, tail.broken = tail.broken, broken(self._folder / tail.id, tail.at)
-        if tail.broken and not before:
-            log.error("journal %s %s", tail.id, BROKEN.format(*tail.at.pair()))
+        if tail.broken and tail.broken != before:
+            log.error("%s", tail.broken)
 
     def _bury(self, tail: Tail) -> int:
         now_s = self._clock.mono_s()

@@ -17,17 +17,16 @@ from openmaas.core.errors import JournalFull
 from openmaas.ledger.writing.records import (
     CLOSED_EXTRA_BYTES,
     CLOSED_LEG_BYTES,
+    FRAME,
     Closed,
     Opened,
     Progress,
     Record,
     frame,
+    has_record,
     next_record,
 )
 from openmaas.store.files import lock, private_folder
-
-#: What is said of a journal that is ``broken``, with the segment and the offset.
-BROKEN = "cannot be read on in segment {} at byte {}: put its file back from a copy, or see docs/ledger.md"
 
 
 class Position:
@@ -177,15 +176,33 @@ def read_on(folder: Path, at: Position) -> list[tuple[Record, tuple[int, int]]]:
     return found
 
 
-def broken(folder: Path, at: Position) -> bool:
-    """True when there are later segments and ``read_on`` cannot go on from ``at``. The writer left this one whole, and
-    the next one there: so the disk lost something."""
-    if max((int(path.stem) for path in folder.glob("*.journal")), default=0) <= at.segment:
-        return False
-    block = _block(folder, at)
+def broken(folder: Path, at: Position) -> str | None:
+    """What to say when the disk lost something, so that ``read_on`` cannot go on from ``at`` though it is not the end.
+
+    Only the last segment may end in a frame that is not whole: its writer died there, and nothing was written behind.
+    Every other one its writer left whole, and the next one there.
+    """
+    last = max((int(path.stem) for path in folder.glob("*.journal")), default=0) <= at.segment
+    head = _block(folder, at, FRAME.size)
+    if last and (head is None or (not any(head) and alive(folder))):
+        return None  # the common case, beside a writer that has nothing to write
+    path, block = segment_path(folder, at.segment), _block(folder, at)
     if block is not None and next_record(block, 0) is not None:
-        return False  # written since it was read
-    return block is None or any(block) or not segment_path(folder, at.segment + 1).exists()
+        return None  # written since it was read
+    if last and not _lost_within(folder, at):
+        return None
+    if not last and block is not None and not any(block) and segment_path(folder, at.segment + 1).exists():
+        return None
+    said = f"cannot be read on in {path} at byte {at.offset}"
+    return f"journal {folder.name} {said}: put the file back from a copy, or see docs/ledger.md"
+
+
+def _lost_within(folder: Path, at: Position) -> bool:
+    """Whether records stand behind what cannot be read in the last segment."""
+    if not has_record(segment_path(folder, at.segment).read_bytes()[at.offset :]):
+        return False
+    # Beside a writer the first read may have missed what the second one saw the end of; by now all of it is there.
+    return next_record(_block(folder, at) or b"", 0) is None
 
 
 def alive(folder: Path) -> bool:
@@ -197,11 +214,11 @@ def alive(folder: Path) -> bool:
     return False
 
 
-def _block(folder: Path, at: Position) -> bytes | None:
+def _block(folder: Path, at: Position, length: int = JOURNAL_READ_BYTES) -> bytes | None:
     """What stands at ``at``; None when its segment is gone."""
     try:
         with segment_path(folder, at.segment).open("rb", buffering=0) as file:
-            return os.pread(file.fileno(), JOURNAL_READ_BYTES, at.offset)
+            return os.pread(file.fileno(), length, at.offset)
     except FileNotFoundError:
         return None
 

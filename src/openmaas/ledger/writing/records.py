@@ -6,6 +6,7 @@ so unwritten space reads as zeros, and a zero length is the end. Every text is b
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 
@@ -61,6 +62,8 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag="c2", gc=False):
 Record = Opened | Progress | Closed
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
+#: How every record begins: an array of less than 16 parts (``0x9X``), of which the first is the tag, a short text.
+_BODY = re.compile(rb"[\x90-\x9f](?:\xa2o2|\xa1p|\xa2c2)")
 
 
 def frame(record: Record) -> bytes:
@@ -79,3 +82,8 @@ def next_record(block: bytes, at: int) -> tuple[Record, int] | None:
     if length == 0 or len(body) < length or zlib.crc32(body) != crc:
         return None
     return _decoder.decode(body), begin + length
+
+
+def has_record(block: bytes) -> bool:
+    """True when a whole record stands anywhere in ``block``: what cannot be read before it was not the end."""
+    return any(next_record(block, found.start() - FRAME.size) for found in _BODY.finditer(block, FRAME.size))
