@@ -124,7 +124,7 @@ LINES = {
     "agents delete a": "agent.remove",
     "models alias claude-* echo": "alias.set",
     "models alias claude-* --remove": "alias.remove",
-    "ledger replay": "ledger.replay",
+    "ledger replay": "ledger.replay.begin ledger.replay.end",
     f"models prices {PRICE_FILE}": "price.import",
     "ledger rerate --model echo --since 2026-01-01T00:00:00Z --until 2026-01-02T00:00:00Z": "ledger.rerate",
     "limits set rpm 800": "limit.set",
@@ -258,7 +258,7 @@ def test_every_command_that_changes_something_is_recorded(house: Installation) -
         assert found.exit_code == 0, found.output
         made = json.loads(found.output).get("id", made) if found.output.startswith("{") else made
         entries = log(house)[count:]
-        assert [(entry["action"], entry["actor"]) for entry in entries] == ([(action, ACTOR)] if action else [])
+        assert [(entry["action"], entry["actor"]) for entry in entries] == [(each, ACTOR) for each in action.split()]
     house.ready("echo")
 
 

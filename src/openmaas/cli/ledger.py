@@ -21,6 +21,7 @@ from openmaas.control.usage import GROUPS, group_by, parse_day
 from openmaas.core.clock import Clock, iso_utc
 from openmaas.core.errors import FieldInvalid
 from openmaas.core.money import parse_amount, show_amount
+from openmaas.house.layout import Layout
 from openmaas.house.poster import build, engine_counts
 from openmaas.house.settings import read
 from openmaas.ledger import book
@@ -32,6 +33,7 @@ from openmaas.ledger.papers.rerating import rerate as run_rerate
 from openmaas.ledger.posting import writing_off
 from openmaas.ledger.posting.receipts import list_usage
 from openmaas.store.audit_log import audited
+from openmaas.store.database import Database
 
 
 @click.command()
@@ -217,10 +219,25 @@ def reconcile_(data: str, day: str | None, as_json: bool) -> None:
 def replay(data: str, as_json: bool) -> None:
     """Post what relays have journaled and settle what they left open, when no house runs that would."""
     with opened(data) as (database, layout):
-        # The poster would do the same, and is no actor: what is told is that somebody began it, here and now.
-        database.call(audited(OPERATOR, "ledger.replay", layout.home, lambda _tx: None))
-        posted = build(layout, database, Clock()).finish()
-    show({"posted": posted}, as_json=as_json, text=f"{posted} requests posted")
+        # Many transactions, of which each stays: so one entry says who began, and another one how far it came.
+        _note_replay(database, layout, "begin", {})
+        told: dict[str, Any] = {"outcome": "failed"}
+        try:
+            poster = build(layout, database, Clock())
+            posted = poster.finish()
+            broken = poster.broken()
+            told = {"outcome": "broken" if broken else "done", "posted": posted, "broken": broken}
+        finally:
+            _note_replay(database, layout, "end", told)
+    show({"posted": posted, "broken": broken}, as_json=as_json, text=f"{posted} requests posted")
+    for said in broken:
+        click.echo(said, err=True)
+    if broken:
+        sys.exit(1)
+
+
+def _note_replay(database: Database, layout: Layout, what: str, told: dict[str, Any]) -> None:
+    database.call(audited(OPERATOR, f"ledger.replay.{what}", layout.home, lambda _tx: None, told))
 
 
 @ledger.command("write-off")
