@@ -11,6 +11,7 @@ import pytest
 from desk import CLOCK, HOLD, Desk
 from openmaas.core import bounds
 from openmaas.core.clock import iso_utc
+from openmaas.core.errors import FieldInvalid
 from openmaas.core.usage import Usage
 from openmaas.house.poster import engine_counts
 from openmaas.ledger.papers import reconciling
@@ -67,6 +68,32 @@ def report(desk: Desk) -> dict[str, Difference]:
     assert {row.organisation_id for row in found} == {"org"}
     assert {row.currency for row in found} == {"CNY"}
     return {row.cause: row for row in found}
+
+
+def test_pages_of_a_day_are_the_day(desk: Desk) -> None:
+    report(desk)
+    journal = desk.journal
+    for number, owner in enumerate(["a_first", "org_2", "z_last", "z_last"], 20):
+        opened = msgspec.structs.replace(desk.opened(f"req_{number}", NOW_MS), organisation_id=owner)
+        usage = Usage(10, 5, estimated=number == 23)
+        closed = Closed(opened, NOW_MS, 1, "done", usage, (desk.price.charge(usage, NOW_MS),), 0, 5)
+        journal.close(closed, journal.open(opened))
+    desk.poster.step()
+
+    def read(after: str, limit: int | None) -> list[Difference]:
+        place = {"after": after, "limit": limit}
+        return reconcile(desk.database, TODAY, lambda ids: engine_counts(desk.layout, ids), **place)
+
+    whole = read("", None)
+    assert [row.organisation_id for row in whole] == ["a_first", *["org"] * 7, "org_2", "z_last", "z_last"]
+    for limit in (1, 2, 5, 20):
+        found: list[Difference] = []
+        while page := read(found[-1].id if found else "", limit):
+            assert len(page) <= limit
+            found += page
+        assert found == whole
+    with pytest.raises(FieldInvalid, match="next_after"):
+        read("org:whatever:CNY", 1)
 
 
 def test_every_request_stands_under_one_cause(desk: Desk) -> None:

@@ -81,6 +81,10 @@ def test_the_report_of_a_day_agrees_and_tells_who_left(house: Installation) -> N
     assert gone["amount"] == left["amount"]
     command = house.command("ledger", "reconcile", "--day", day, "--json")
     assert json.loads(command.stdout)["data"] == report["data"]
+    page = house.admin("GET", f"/reconciliation?day={day}&limit=1")[1]
+    after = house.admin("GET", f"/reconciliation?day={day}&after={page['next_after']}")[1]
+    assert page["data"] + after["data"] == report["data"]
+    assert (page["next_after"], after["next_after"]) == (report["data"][0]["id"], None)
 
 
 def leave_in_the_middle(house: Installation, key: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def reconcile_(data: str, day: str | None, as_json: bool) -> None:
     asked = parse_day(day or iso_utc(Clock().wall_ms())[:10], "day", ends=True)
     with opened(data) as (database, layout):
         rows = reconcile(database, asked, lambda request_ids: engine_counts(layout, request_ids))
-    found = [shown(row) for row in rows]
+    found = [{"id": row.id, **shown(row)} for row in rows]
     columns = [*Difference.__struct_fields__[:-3], "amount", "excess", "unbilled"]
     show({"day": asked, "data": found}, as_json=as_json, text=table(found, columns))
 

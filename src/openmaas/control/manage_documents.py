@@ -13,7 +13,7 @@ from openmaas.control.invoices import invoices_page, one_invoice, show_invoice
 from openmaas.control.rooms import Rooms
 from openmaas.control.shapes import PageSize
 from openmaas.control.shapes_funds import NewInvoices
-from openmaas.control.show import show
+from openmaas.control.show import check_limit, page, show
 from openmaas.control.usage import parse_day
 from openmaas.core.bounds import PAGE_SIZE
 from openmaas.core.clock import iso_utc
@@ -73,13 +73,14 @@ def routes(rooms: Rooms) -> APIRouter:
         return export.answer(export.usage(database, organisation_id), "usage")
 
     @router.get("/reconciliation")
-    async def reconciliation(day: str = "") -> dict[str, Any]:
+    async def reconciliation(day: str = "", after: str = "", limit: PageSize = PAGE_SIZE) -> dict[str, Any]:
         asked = parse_day(day or iso_utc(rooms.clock.wall_ms())[:10], "day", ends=True)
 
         def counts(request_ids: list[str]) -> dict[str, Usage]:
             return meter.usages(meter.find(rooms.meters, request_ids))
 
-        found = await asyncio.to_thread(reconcile, database, asked, counts)
-        return {"object": "list", "day": asked, "data": [show(row) for row in found], "next_after": None}
+        wanted = check_limit(limit) + 1
+        found = await asyncio.to_thread(reconcile, database, asked, counts, after=after, limit=wanted)
+        return {**page([{"id": row.id, **show(row)} for row in found], limit), "day": asked}
 
     return router

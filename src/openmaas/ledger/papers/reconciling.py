@@ -20,6 +20,7 @@ import msgspec
 import sqlalchemy as sa
 
 from openmaas.core.bounds import RECONCILE_PAGE_MAX
+from openmaas.core.errors import FieldInvalid
 from openmaas.core.usage import Usage
 from openmaas.ledger.law import charges, receipts, transfers, usage_days
 from openmaas.ledger.posting.rows import usage_of
@@ -55,6 +56,11 @@ class Difference(msgspec.Struct, kw_only=True):
     excess_nanos: int = 0
     unbilled_nanos: int = 0
 
+    @property
+    def id(self) -> str:
+        """Which of a day's rows it is."""
+        return f"{self.organisation_id}:{self.cause}:{self.currency}"
+
     def take(self, row: Any, counted: Usage | None) -> None:
         """One more request."""
         self.requests += 1
@@ -69,18 +75,31 @@ class Difference(msgspec.Struct, kw_only=True):
             self.engine_completion_tokens += counted.completion_tokens
 
 
-def reconcile(database: Database, day: str, counts: Counts) -> list[Difference]:
-    """The posted requests that were opened on ``day`` (UTC, ``2026-11-26``), by organisation, cause and currency."""
-    found: dict[tuple[str, str, str], Difference] = {}
-    for page in _pages(database, day):
+def reconcile(
+    database: Database, day: str, counts: Counts, *, after: str = "", limit: int | None = None
+) -> list[Difference]:
+    """The posted requests that were opened on ``day`` (UTC, ``2026-11-26``), by organisation, cause and currency; rows
+    after the one with the id ``after``, all of them without ``limit``. Raises ``FieldInvalid``."""
+    last = _place(after) if after else ("", -1, "")
+    found: dict[tuple[str, int, str], Difference] = {}
+    for page in _pages(database, day, database.look(_organisations, day, last[0], limit)):
         counted = counts([row.request_id for row in page])
         for row in page:
             usage = counted.get(row.request_id)
-            key = row.organisation_id, cause_of(row, usage), row.currency
+            cause = cause_of(row, usage)
+            key = row.organisation_id, CAUSES.index(cause), row.currency
             if key not in found:
-                found[key] = Difference(organisation_id=key[0], cause=key[1], currency=key[2])
+                found[key] = Difference(organisation_id=key[0], cause=cause, currency=key[2])
             found[key].take(row, usage)
-    return [found[key] for key in sorted(found, key=lambda key: (key[0], CAUSES.index(key[1]), key[2]))]
+    return [found[key] for key in sorted(found) if key > last][:limit]
+
+
+def _place(row_id: str) -> tuple[str, int, str]:
+    organisation_id, _, rest = row_id.partition(":")
+    cause, _, currency = rest.partition(":")
+    if cause not in CAUSES:
+        raise FieldInvalid("after must be the `next_after` of the page before", field="after")
+    return organisation_id, CAUSES.index(cause), currency
 
 
 def cause_of(row: Any, counted: Usage | None) -> str:
@@ -100,12 +119,12 @@ def cause_of(row: Any, counted: Usage | None) -> str:
     return "agree" if same else "differs"
 
 
-def _pages(database: Database, day: str) -> Iterator[list[Any]]:
+def _pages(database: Database, day: str, organisations: list[str]) -> Iterator[list[Any]]:
     """One reading of the engines' counts a page, so pages are large; never more than two lie in memory."""
     begin = datetime.combine(date.fromisoformat(day), time.min, UTC)
     begin_ms, end_ms = (round(moment.timestamp() * 1000) for moment in (begin, begin + timedelta(days=1)))
     waiting: list[Any] = []
-    for organisation_id in database.look(_organisations, day):
+    for organisation_id in organisations:
         after = begin_ms, ""
         while True:
             rows = database.look(_page, organisation_id, after, end_ms)
@@ -119,9 +138,12 @@ def _pages(database: Database, day: str) -> Iterator[list[Any]]:
     yield waiting
 
 
-def _organisations(tx: sa.Connection, day: str) -> list[str]:
+def _organisations(tx: sa.Connection, day: str, first: str, limit: int | None) -> list[str]:
+    """Those with requests on this day, from ``first`` on. Each has a row, so as many as rows are wanted are enough; one
+    more, for the rows of the first may all have been told."""
     who = usage_days.c.organisation_id
-    return list(tx.execute(sa.select(who).where(usage_days.c.day == day).distinct().order_by(who)).scalars())
+    query = sa.select(who).where(usage_days.c.day == day, who >= first).distinct().order_by(who)
+    return list(tx.execute(query.limit(None if limit is None else limit + 1)).scalars())
 
 
 def _page(tx: sa.Connection, organisation_id: str, after: tuple[int, str], until_ms: int) -> list[Any]:
