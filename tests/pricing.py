@@ -52,6 +52,7 @@ class Pricing(Till):
         self.patch.setattr("openmaas.ledger.papers.rerating.RERATE_BATCH", BATCH)
         self.opened: dict[str, Opened] = {}
         self.used: dict[str, Usage] = {}  # of what has ended
+        self.bills: dict[str, dict[str, int]] = {}  # of the same, by account
         self.corrected: Counter[tuple[str, str]] = Counter()  # what came back, by request and account
         self.terms: dict[int, Terms] = {}
         self.versions: list[Version] = []
@@ -145,9 +146,12 @@ class Pricing(Till):
 
     def paid(self, request_id: str) -> dict[str, int]:
         """What each account must have paid of a request when it ended: by the prices of which it was opened."""
-        legs = self.opened[request_id].legs
-        paid = self.bill(self.opened[request_id], [leg.price_version for leg in legs])
-        return {name: nanos for leg, nanos in zip(legs, paid, strict=True) for name in leg.accounts}
+        if request_id not in self.bills:
+            legs = self.opened[request_id].legs
+            paid = self.bill(self.opened[request_id], [leg.price_version for leg in legs])
+            named = zip(legs, paid, strict=True)
+            self.bills[request_id] = {name: nanos for leg, nanos in named for name in leg.accounts}
+        return self.bills[request_id]
 
     def bill(self, opened: Opened, versions: list[int]) -> list[int]:
         """What each leg pays: what it holds, of the part of the request that the legs before have left."""

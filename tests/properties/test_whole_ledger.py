@@ -43,7 +43,7 @@ tokens = st.sampled_from([0, 1, 7, 100, 333, 1_001, 3_000])
 calls = st.sampled_from([0, 0, 1, 3])
 asks = st.tuples(pick, st.sampled_from("ab"), st.sampled_from(WAYS), tokens, tokens, pick, calls)
 uses = st.builds(used, tokens, tokens, st.just(0), calls)
-minutes = st.lists(st.tuples(asks, uses), min_size=1, max_size=12)
+minutes = st.lists(st.tuples(asks, uses), min_size=1, max_size=6)
 
 
 class WholeLedger(Paying):
