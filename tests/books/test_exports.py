@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.parquet
 import pytest
 
@@ -18,10 +19,15 @@ from desk import CLOCK, WALLET, Desk
 from openmaas.control.exports import STATEMENT, Export
 from openmaas.core.clock import iso_utc
 from openmaas.core.errors import ExtraMissing, FieldInvalid, ThingUnknown
+from openmaas.core.terms import flat
 from openmaas.core.usage import Usage
 from openmaas.documents.sheets import sheet
 from openmaas.ledger.book import find_account, own_id, top_up, transfer
+from openmaas.ledger.legs import Leg
 from openmaas.ledger.papers import exporting
+from openmaas.ledger.prices import set_price
+from openmaas.ledger.spending.leasing import Step, lease
+from openmaas.ledger.writing.records import Closed
 from servers import STORES, new_database
 
 ALL = ("", "")
@@ -85,6 +91,32 @@ def test_usage_has_every_request_of_the_period_once(desk: Desk, monkeypatch: pyt
     parsed = [json.loads(line) for line in b"".join(Export(*ALL, "jsonl").usage(desk.database, "org")).splitlines()]
     assert [row["amount"] for row in parsed] == [row["amount"] for row in rows]
     assert parsed[0]["delivered_tokens"] is None
+
+
+def test_usage_has_what_each_account_paid_of_a_request_in_every_form(desk: Desk) -> None:
+    pack, tokens = "pack:org:p1:tokens", flat(10**15, 10**15)
+    grant = {"kind": "grant", "debit": own_id("allowance", "tokens"), "credit": pack, "amount_nanos": 4 * 10**9}
+    desk.database.call(transfer, CLOCK, request_key="g", **grant)
+    price = desk.database.call(set_price, model="m", currency="tokens", terms=tokens, from_ms=0)
+    journal = desk.relay("life")
+    desk.database.call(lease, CLOCK, pack, Step("life", 1), least_nanos=1, wish_nanos=4 * 10**9, share=1)
+    opened = desk.opened("req_1", CLOCK.wall_ms())
+    legs = (Leg((pack,), "tokens", price.version, 4 * 10**9), *opened.legs)
+    opened = msgspec.structs.replace(opened, legs=legs)
+    closed = Closed(opened, 2, 1, "done", Usage(10, 6), (4 * 10**9, 16_500), 0)  # a quarter of 16 tokens, and of 22,000
+    journal.close(closed, journal.open(opened))
+    desk.run(journal, "req_2", Usage(1), CLOCK.wall_ms() + 1)
+    desk.poster.step()
+    rows = lines(Export(*ALL).usage(desk.database, None))
+    both = [f"{pack}=4.00; {WALLET}=0.0000165", f"{WALLET}=0.000001"]
+    assert [row["charges"] for row in rows] == both
+    assert (rows[0]["amount"], rows[0]["currency"]) == ("0.0000165", "CNY")
+    told = [json.loads(line) for line in b"".join(Export(*ALL, "jsonl").usage(desk.database, "org")).splitlines()]
+    shown = [{"account_id": pack, "amount": "4.00"}, {"account_id": WALLET, "amount": "0.0000165"}]
+    assert told[0]["charges"] == shown
+    table = pyarrow.parquet.read_table(io.BytesIO(b"".join(Export(*ALL, "parquet").usage(desk.database, "org"))))
+    found = table.to_pylist()[0]["charges"]
+    assert [(each["account_id"], each["amount"]) for each in found] == [(pack, 4), (WALLET, Decimal("0.0000165"))]
 
 
 def test_parquet_holds_the_same_with_exact_types(desk: Desk) -> None:

@@ -48,6 +48,7 @@ USAGE: Columns = {
     "amount": "amount",
     "currency": "text",
     "price_version": "integer",
+    "charges": "charges",  # of every account; the three before are of the last leg
 }
 #: What an export answers, as the OpenAPI document says it.
 EXPORTED: dict[int | str, dict[str, Any]] = {200: {"content": {kind.partition(";")[0]: {} for kind in FORMS.values()}}}

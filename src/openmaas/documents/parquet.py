@@ -23,10 +23,12 @@ class Parquet:
             import pyarrow.parquet  # noqa: PLC0415 - an optional extra
         except ModuleNotFoundError:
             raise ExtraMissing("Parquet needs the extra `parquet`; run: make setup-parquet") from None
+        amount = pyarrow.decimal128(28, 9)
         types = {
             "text": pyarrow.string(),
             "integer": pyarrow.int64(),
-            "amount": pyarrow.decimal128(28, 9),
+            "amount": amount,
+            "charges": pyarrow.list_(pyarrow.struct([("account_id", pyarrow.string()), ("amount", amount)])),
             "time": pyarrow.timestamp("ms", tz="UTC"),
             "boolean": pyarrow.bool_(),
         }
@@ -76,4 +78,6 @@ class _Outlet(io.RawIOBase):
 
 
 def _value(value: Any, kind: str) -> Any:
+    if kind == "charges":
+        return [{"account_id": account_id, "amount": _value(nanos, "amount")} for account_id, nanos in value]
     return Decimal(value) * _NANO if kind == "amount" and value is not None else value

@@ -19,8 +19,9 @@ from openmaas.core.money import show_amount
 from openmaas.documents.parquet import Parquet
 
 Row = Mapping[str, Any]
-#: ``amount`` is nano-units, ``time`` UTC milliseconds; both are written as people read them, and exactly.
-Kind = Literal["text", "integer", "amount", "time", "boolean"]
+#: ``amount`` is nano-units, ``time`` UTC milliseconds; both are written as people read them, and exactly. ``charges``
+#: are pairs of an account and nano-units: a list of objects, or ``account=amount; …`` in one cell.
+Kind = Literal["text", "integer", "amount", "time", "boolean", "charges"]
 #: A name in the file; the name in a row is that of the ledger (``amount_nanos``).
 Columns = Mapping[str, Kind]
 FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
@@ -117,12 +118,16 @@ def _cell(row: Row, name: str, kind: Kind) -> str:
         return ""
     if kind == "boolean":
         return "true" if value else "false"
+    if kind == "charges":
+        return "; ".join(f"{each['account_id']}={each['amount']}" for each in value)
     text = str(value)
     return f"'{text}" if kind == "text" and text.startswith(_FORMULA) else text
 
 
 def _shown(row: Row, name: str, kind: Kind) -> Any:
     value = row[name + _SUFFIX.get(kind, "")]
+    if kind == "charges":
+        return [{"account_id": account_id, "amount": show_amount(nanos)} for account_id, nanos in value]
     if value is None or kind not in _SUFFIX:
         return value
     return show_amount(value) if kind == "amount" else iso_utc(value)

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from openmaas.core.bounds import EXPORT_PAGE_MAX
 from openmaas.core.usage import UNITS
 from openmaas.ledger.book import find_account
-from openmaas.ledger.law import receipts, transfers, usage_days
+from openmaas.ledger.law import charges, receipts, transfers, usage_days
+from openmaas.ledger.posting.rows import charges_of
 from openmaas.store.database import Database
 
 Row = dict[str, Any]
@@ -49,12 +50,13 @@ def _statement(database: Database, opening: Row, until_ms: int) -> Iterator[list
 
 def receipt_pages(database: Database, organisation_id: str | None, from_ms: int, until_ms: int) -> Iterator[list[Row]]:
     """The posted receipts that were opened from ``from_ms`` until ``until_ms``, of one organisation or of all, each
-    organisation's in the order in which they were opened."""
+    organisation's in the order in which they were opened. ``charges`` are what each account paid or counted, as
+    ``(account_id, nanos)`` in the order in which they were asked."""
     owners = [organisation_id] if organisation_id is not None else database.look(_owners)
     for owner in owners:
         after = (from_ms, "")
         while rows := database.look(_receipts, owner, after, until_ms):
-            yield [dict(row) | _NO_UNITS | {f"units_{unit}": n for unit, n in row["units"] or ()} for row in rows]
+            yield rows
             if len(rows) < EXPORT_PAGE_MAX:
                 break
             after = rows[-1]["opened_ms"], rows[-1]["request_id"]
@@ -102,11 +104,18 @@ def _owners(tx: sa.Connection) -> list[str]:
     return list(tx.execute(sa.select(owner).distinct().order_by(owner)).scalars())
 
 
-def _receipts(tx: sa.Connection, owner: str, after: tuple[int, str], until_ms: int) -> list[sa.RowMapping]:
+def _receipts(tx: sa.Connection, owner: str, after: tuple[int, str], until_ms: int) -> list[Row]:
     at = sa.tuple_(receipts.c.opened_ms, receipts.c.request_id)
     query = sa.select(receipts).where(receipts.c.organisation_id == owner, at > after, receipts.c.opened_ms < until_ms)
     ordered = query.order_by(receipts.c.opened_ms, receipts.c.request_id).limit(EXPORT_PAGE_MAX)
-    return list(tx.execute(ordered).mappings())
+    found = {
+        row["request_id"]: {**row, **_NO_UNITS, **{f"units_{unit}": n for unit, n in row["units"] or ()}, "charges": []}
+        for row in tx.execute(ordered).mappings()
+    }
+    lines = charges_of(list(found)).order_by(charges.c.leg, charges.c.part)
+    for line in tx.execute(lines):
+        found[line.request_id]["charges"].append((line.account_id, line.amount_nanos))
+    return list(found.values())
 
 
 def _of(account_id: str) -> sa.ColumnElement[bool]:
