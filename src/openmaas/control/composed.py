@@ -1,8 +1,9 @@
-"""Chats for which something is found first: the relay hands them over, and is asked again for each of their parts.
+"""Chats that are made of several requests: the relay hands them over, and is asked again for each of their parts.
 
 A search is a request of its own, with its own price and receipt, and so is the vector of what is looked up in a
 knowledge base; then the chat is asked at the path that its customer chose, so that the same plan pays and the same
-limits hold. What the relay says to either is passed on as it is.
+limits hold. What the relay says to either is passed on as it is. Whether question and answer may be said is for
+``checked`` to find out.
 
 Annotations are evaluated here (no ``from __future__``): FastAPI must see the local ``Customer``.
 """
@@ -13,6 +14,7 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
+from openmaas.control.checked import Check
 from openmaas.control.inner import Attended, Inner, Teller, whole
 from openmaas.control.reading import recognised
 from openmaas.control.rooms import Rooms
@@ -28,6 +30,7 @@ from openmaas.dialects.zhipu.composed import (
     results_of,
     shown_to_model,
 )
+from openmaas.dialects.zhipu.sensitive import FIELD
 from openmaas.identity.face import Caller
 from openmaas.knowledge.asked import Question
 from openmaas.knowledge.face import Asking, Library
@@ -44,9 +47,6 @@ def routes(rooms: Rooms) -> APIRouter:
     async def customer(request: Request) -> Caller:
         found = await recognised(rooms.keys, request.headers)
         found.need("inference")
-        if found.job_id:
-            said = "web_search and retrieval are for requests of their own, not for batches and tasks"
-            raise FieldInvalid(said, field="tools")
         return found
 
     Customer = Annotated[Caller, Depends(customer)]  # noqa: N806 - a type
@@ -54,6 +54,10 @@ def routes(rooms: Rooms) -> APIRouter:
     @router.post("/chat/completions", include_in_schema=False)
     async def chat(request: Request, who: Customer) -> Response:
         asked = Composed(await request.body())
+        if who.job_id:
+            field = FIELD if asked.checked else "tools"
+            said = f"{field}: what is made of several requests is asked on its own, not in batches and tasks"
+            raise FieldInvalid(said, field=field)
         return Attended(partial(_answer, rooms.library, who, asked, Inner(rooms, who, request), request.url.path))
 
     return router
@@ -62,6 +66,9 @@ def routes(rooms: Rooms) -> APIRouter:
 async def _answer(library: Library, who: Caller, asked: Composed, inner: Inner, path: str, teller: Teller) -> None:
     findings = []
     results: msgspec.Raw | None = None
+    check = Check(inner) if asked.checked else None
+    if check is not None:
+        await check.question(asked.said)
     if asked.search is not None:
         found = await inner.whole(SEARCH, asked.search.body(asked.question, asked.user_id), ":search")
         if found.status != 200:
@@ -75,12 +82,17 @@ async def _answer(library: Library, who: Caller, asked: Composed, inner: Inner, 
         chunks = await library.retrieve(who, Asking(inner.parent_id, inner.once), question)
         known = known_to_model((each.document_name, each.text) for each in chunks)
         findings.append((retrieval.prompt_template or RETRIEVAL_PROMPT, {"knowledge": known}))
+    shown, first = None, False
+    if asked.search is not None and asked.search.shown:
+        shown, first = results, asked.search.result_sequence == "before"
     async with inner.ask(path, asked.body(*findings)) as answer:
-        if answer.status != 200 or results is None or asked.search is None or not asked.search.shown:
+        if answer.status != 200 or (shown is None and check is None):
             await teller.pass_on(answer)
         elif answer.headers.get(b"content-type", b"").startswith(_EVENTS):
-            telling = Telling(results, first=asked.search.result_sequence == "before")
-            await teller.pass_on(answer, telling.feed)
+            telling = None if shown is None else Telling(shown, first=first)
+            change = bytes if telling is None else telling.feed
+            await (teller.pass_on(answer, change) if check is None else check.stream(teller, answer, change))
         else:
             told = await whole(answer)
-            await teller.whole(told.status, told.headers, beside(told.body, results))
+            body = told.body if check is None else await check.whole(told.body)
+            await teller.whole(told.status, told.headers, body if shown is None else beside(body, shown))

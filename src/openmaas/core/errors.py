@@ -7,7 +7,8 @@ public message, ``code`` its stable name, ``hint`` the next step. Dialects turn 
     OpenmaasError
     ├── Refused                      the caller can mend it
     │   ├── BadRequest               BodyInvalid · FieldInvalid · FieldMissing · TooLarge · ContextExceeded
-    │   │                            EngineRefused · Malformed · EncodingUnknown · TooSlow · SignatureInvalid
+    │   │                            ContentSensitive · EngineRefused · Malformed · EncodingUnknown · TooSlow
+    │   │                            SignatureInvalid
     │   ├── NotRecognised            KeyMissing · KeyMalformed · KeyUnknown · KeyExpired · KeyRevoked · TokenExpired
     │   ├── NotAllowed               ScopeMissing · ModelNotAllowed · PlanMissing
     │   ├── NotFound                 ModelUnknown · ThingUnknown · PathUnknown · MethodUnknown
@@ -150,6 +151,20 @@ class SignatureInvalid(BadRequest):
 
     code = "invalid_signature"
     hint = "Sign the bytes as they are sent, with the secret that was agreed and the time of now."
+
+
+class ContentSensitive(BadRequest):
+    """What was asked or answered may not be said here."""
+
+    code = "content_filter"
+    hint = "Say it in other words; `sensitive_word_check` decides whether it is looked at."
+    #: Whose words they are: the ``user``'s last ones, or those of the ``history`` before them.
+    role = "user"
+
+    def said_by(self, role: str) -> Self:
+        """The same of somebody's words."""
+        self.role = role
+        return self
 
 
 class EngineRefused(BadRequest):

@@ -11,6 +11,7 @@ from openmaas.core.errors import (
     LimitReached,
     ModelUnknown,
     NoReplica,
+    NotAllowed,
     OpenmaasError,
     Overloaded,
 )
@@ -21,6 +22,7 @@ _NUMBERS: dict[str, type[OpenmaasError]] = {
     "1113": InsufficientFunds,
     "1211": ModelUnknown,
     "1214": FieldInvalid,
+    "1220": NotAllowed,
     "1302": LimitReached,
     "1305": Overloaded,
     "1312": NoReplica,

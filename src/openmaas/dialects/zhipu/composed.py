@@ -1,4 +1,5 @@
-"""Chats that are made of several requests: something is found first, and then stands in the question.
+"""Chats that are made of several requests: something is found first, and then stands in the question, or question and
+answer are looked at (``sensitive``).
 
 Pure: what a body asks to be found, what is said to a search, and how that which was found is written into the
 conversation and beside the answer. The rest of a conversation stays as it is, so that its prefix stays cached. Who
@@ -18,6 +19,7 @@ from openmaas.core.errors import EngineFailed, FieldInvalid, FieldMissing
 from openmaas.dialects.conversation import Json
 from openmaas.dialects.engine.hear import Events
 from openmaas.dialects.members import checked, members_of
+from openmaas.dialects.zhipu.sensitive import FIELD, wants_check, words_in
 
 _NULL, _USER, _AUTO = msgspec.Raw(b"null"), msgspec.Raw(b'"user"'), msgspec.Raw(b'"auto"')
 _encode = msgspec.json.encode
@@ -159,32 +161,49 @@ def leave_functions(members: dict[str, Json], tools: Tools) -> None:
 
 
 class Composed:
-    """One chat that something is found for. ``question`` is what its user said last; ``stream`` is not known here: the
-    answer tells."""
+    """One chat that something is found for, or that is ``checked``. ``question`` is what its user said last; ``stream``
+    is not known here: the answer tells."""
 
     def __init__(self, body: bytes) -> None:
-        """Raises ``BodyInvalid``, and ``FieldInvalid`` for a conversation without a question."""
-        members = members_of(body)
+        """Raises ``BodyInvalid``, and ``FieldInvalid`` for a conversation without a question, if something is to be
+        found for it."""
+        members = {name: value for name, value in members_of(body).items() if value != _NULL}
+        self.checked = wants_check(members)
+        members.pop(FIELD, None)
         tools = sorted_tools(members.pop("tools", msgspec.Raw(b"[]")))
         leave_functions(members, tools)
         self.search, self.retrieval = tools.search, tools.retrieval
         self.user_id = members.get("user_id")
         self._members = members
+        self._messages: list[dict[str, Json]] = []
+        self._at = -1  # of the question
+        self._asked: str | list[dict[str, Any]] | None = None
         try:
-            self._messages = _messages.decode(members.get("messages", _NULL))
-            at = max(at for at, each in enumerate(self._messages) if each.get("role") == _USER)
-            self._asked = _content.decode(self._messages[at].get("content", _NULL))
-        except (msgspec.MsgspecError, ValueError):
-            raise FieldInvalid("messages must have a question of the user's, in text", field="messages") from None
-        self._at = at
-        parts = [{"text": self._asked}] if isinstance(self._asked, str) else self._asked or []
-        self.question = "\n".join(text for part in parts if isinstance(text := part.get("text"), str))
-        if not self.question.strip():
+            self._messages = _messages.decode(members.get("messages", msgspec.Raw(b"[]")))
+            self._at = max((at for at, each in enumerate(self._messages) if each.get("role") == _USER), default=-1)
+            if self._at >= 0:
+                self._asked = _content.decode(self._messages[self._at].get("content", _NULL))
+        except msgspec.MsgspecError:
+            raise FieldInvalid("messages must be a list of messages, with text or parts", field="messages") from None
+        self.question = _text(self._asked)
+        if tools.finds and not self.question.strip():
             raise FieldInvalid("messages must have a question of the user's, in text", field="messages")
+
+    @property
+    def said(self) -> dict[str, str]:
+        """What is looked at before the model is asked, by whose words it is: the last of the user's, and what is before
+        and behind them, calls and their results included."""
+        others = [value for at, each in enumerate(self._messages) if at != self._at for value in each.values()]
+        others += [self._members[name] for name in ("meta", "extra") if name in self._members]
+        history = "\n".join(word for raw in others for word in words_in(msgspec.json.decode(raw)))
+        texts = {"user": self.question, "history": history}
+        return {role: text for role, text in texts.items() if text.strip()}
 
     def body(self, *findings: tuple[str, dict[str, str]]) -> bytes:
         """The chat, with what was found and the question in the places of a template, and so on with the next; what has
         no place in its template follows it."""
+        if not findings:
+            return _encode(self._members)
         text = self.question
         for template, found in findings:
             text = filled(template, found | {"question": text})
@@ -194,6 +213,11 @@ class Composed:
         messages: list[Any] = list(self._messages)
         messages[self._at] = messages[self._at] | {"content": content}
         return _encode(self._members | {"messages": messages})
+
+
+def _text(content: str | list[dict[str, Any]] | None) -> str:
+    parts = [{"text": content}] if isinstance(content, str) else content or []
+    return "\n".join(text for part in parts if isinstance(text := part.get("text"), str))
 
 
 def filled(template: str, values: dict[str, str]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,7 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import OpenmaasError
 from openmaas.dialects.dialect import told_by_headers
 from openmaas.dialects.openai import errors as openai
+from openmaas.dialects.zhipu.sensitive import content_filter
 
 #: In which a reset time is told to readers of Chinese, as Zhipu does.
 _BEIJING = timezone(timedelta(hours=8))
@@ -42,6 +44,10 @@ _FAILED = "API 调用失败,请稍后重试。", "The API call failed; please tr
 _BUSY = "该模型当前访问量过大,请您稍后再试。", "The service may be temporarily overloaded, please try again later."
 _FUNDS = "余额不足或无可用资源包,请充值。", "Insufficient balance or no resource package. Please recharge."
 _INTERNAL = "内部错误。", "Internal error."
+_SENSITIVE = (
+    "系统检测到输入或生成内容可能包含不安全或敏感内容,请您避免输入易产生敏感内容的提示语,感谢您的配合。",
+    "The system detected that what was asked or answered may be unsafe or sensitive. Please rephrase it.",
+)
 
 #: A class that is not here uses its nearest ancestor's row.
 TABLE: dict[type[OpenmaasError], Row] = {
@@ -50,6 +56,7 @@ TABLE: dict[type[OpenmaasError], Row] = {
     e.BadRequest: Row(400, "1210", *_WRONG),
     e.FieldInvalid: Row(400, "1214", "`{field}` 参数非法,请检查文档。", "`{field}` is not valid."),
     e.FieldMissing: Row(400, "1213", "未正常接收到 `{field}` 参数。", "`{field}` was not received."),
+    e.ContentSensitive: Row(400, "1301", *_SENSITIVE),
     e.TooLarge: Row(413, "1210", "请求体过大。", "The request is too large."),
     e.TooSlow: Row(408, "1234", *_NETWORK),
     e.EncodingUnknown: Row(415, "1210", *_WRONG),
@@ -117,7 +124,10 @@ def render(error: OpenmaasError, language: str, clock: Clock) -> tuple[int, byte
     headers = told_by_headers(error)
     if isinstance(error, _HOPELESS) and b"x-should-retry" not in headers:
         headers += b"x-should-retry: false\r\n"
-    return row_of(error).status, headers, msgspec.json.encode({"error": told(error, language, clock)})
+    body: dict[str, Any] = {"error": told(error, language, clock)}
+    if isinstance(error, e.ContentSensitive):
+        body["contentFilter"] = content_filter(error.role)
+    return row_of(error).status, headers, msgspec.json.encode(body)
 
 
 def told(error: OpenmaasError, language: str, clock: Clock) -> dict[str, str | None]:

@@ -19,6 +19,7 @@ from openmaas.dialects.openai.request import StreamOptions
 from openmaas.dialects.zhipu.answer import ZhipuVoice
 from openmaas.dialects.zhipu.composed import leave_functions, sorted_tools
 from openmaas.dialects.zhipu.roles import Character, Infilling, filling, playing
+from openmaas.dialects.zhipu.sensitive import FIELD, wants_check
 
 _NULL, _NO_TOOLS = msgspec.Raw(b"null"), msgspec.Raw(b"[]")
 #: Less than this is not sampled at all: the SDK sends it for 0.
@@ -44,13 +45,13 @@ class _Own(msgspec.Struct):
 
 
 _own = msgspec.json.Decoder(_Own, strict=False)
-#: Taken, and without a meaning here: nothing is rewritten, and text is not watermarked.
-_IGNORED = frozenset({"request_id", "user_id", "sensitive_word_check", "watermark_enabled"})
+#: Taken, and without a meaning for an engine; text is not watermarked.
+_IGNORED = frozenset({"request_id", "user_id", FIELD, "watermark_enabled"})
 
 
 def read(body: bytes | bytearray, *, keep_thoughts: bool) -> tuple[Conversation, ZhipuVoice, bool]:
-    """What a body asks for, how to answer it, and whether something is to be found first; ``keep_thoughts`` of earlier
-    turns unless ``clear_thinking`` says.
+    """What a body asks for, how to answer it, and whether it is made of several requests: something is to be found, or
+    looked at; ``keep_thoughts`` of earlier turns unless ``clear_thinking`` says.
 
     Raises ``BodyInvalid``, ``FieldMissing`` and ``FieldInvalid``.
     """
@@ -79,7 +80,7 @@ def read(body: bytes | bytearray, *, keep_thoughts: bool) -> tuple[Conversation,
         whole_calls=not own.tool_stream,
         request_id=request_id,
     )
-    return asked, voice, tools.finds
+    return asked, voice, tools.finds or wants_check(members)
 
 
 def text_of(members: dict[str, Json], name: str) -> str:
