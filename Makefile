@@ -76,7 +76,9 @@ CLIENT_zhipuai := zhipuai==2.1.5.20250825 sniffio
 CLIENT_quota   := check-llm-quota==0.1.0
 CLIENT_aider   := aider-chat==0.86.2
 # What lm_eval's models behind an API need: two packages that it also names have no wheels (sqlitedict, word2number).
-CLIENT_lm-eval := aiohttp==3.13.3 datasets==5.2.0 jinja2 more_itertools pytablewriter requests sacrebleu==2.6.0 tenacity
+# It ranks answers with a tokenizer of transformers, which the test makes of a GGUF file.
+CLIENT_lm-eval := aiohttp==3.13.3 datasets==5.2.0 jinja2 more_itertools pytablewriter requests sacrebleu==2.6.0 tenacity \
+                  transformers==5.24.0 gguf==0.19.0
 ALONE_lm-eval  := lm_eval==0.4.13
 CLIENT_ENVS    := zai zhipuai quota aider lm-eval
 wheels = $(VENV)-$(1)/bin/pip install --disable-pip-version-check -q --only-binary :all:

@@ -1,7 +1,7 @@
 """lm_eval, unchanged, puts questions of its own to the real embedded model; `make setup-lm-eval` installs it.
 
-It cannot rank answers by their probability here (``loglikelihood``): it wants a tokenizer of the same model beside the
-probabilities of a prompt, and the server tells no ids.
+To rank answers by their probability (``loglikelihood``) it wants the model's tokenizer beside it: one is made of the
+model's file.
 """
 
 from __future__ import annotations
@@ -30,15 +30,34 @@ doc_to_target: "{{{{answer}}}}"
 generation_kwargs: {{until: ["."], max_gen_toks: 12, temperature: 0}}
 metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
 """
+RANKED = """
+task: capitals
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {questions}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: [Paris, Rome]
+doc_to_target: "{{{{answer}}}}"
+metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
+"""
 pytestmark = pytest.mark.skipif(not LM_EVAL.exists(), reason="lm_eval is not installed: make setup-lm-eval")
 
 
-def evaluate(house: Installation, folder: Path, kind: str, path: str, *flags: str) -> tuple[list[dict[str, Any]], str]:
+def evaluate(
+    house: Installation,
+    folder: Path,
+    kind: str,
+    path: str,
+    *flags: str,
+    task: str = TASK,
+    tokenizer: str = "tokenizer_backend=none",
+) -> tuple[list[dict[str, Any]], str]:
     """Let it ask; returns what it noted of each question, and what it wrote."""
     questions = folder / "capitals.jsonl"
     questions.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in QUESTIONS))
-    (folder / "capitals.yaml").write_text(TASK.format(questions=questions))
-    said = f"model=smollm2-135m,base_url=http://127.0.0.1:{house.port}{path},tokenizer_backend=none"
+    (folder / "capitals.yaml").write_text(task.format(questions=questions))
+    said = f"model=smollm2-135m,base_url=http://127.0.0.1:{house.port}{path},{tokenizer}"
     command = [str(LM_EVAL), "run", "--model", kind, "--model_args", said, "--tasks", "capitals", *flags]
     command += ["--include_path", str(folder), "--output_path", str(folder / "out"), "--log_samples"]
     environment = {"HOME": str(folder), "PATH": os.environ["PATH"], "HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": house.key}
@@ -69,3 +88,20 @@ def test_it_asks_every_question_and_scores_what_the_model_said(
         choice = json.loads(smol.ask("POST", path, {**fields, **asked})[2])["choices"][0]
         assert answers[question] == choice.get("text", choice.get("message", {}).get("content"))
         assert answers[question]
+
+
+def test_it_ranks_answers_by_their_probability(smol: Installation, smol_gguf: Path, tmp_path: Path) -> None:
+    script = Path(__file__).parent / "tokenizer_script.py"
+    command = [LM_EVAL.parent / "python", script, smol_gguf, tmp_path / "tokenizer"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
+    assert done.returncode == 0, done.stderr[-2000:]
+    tokenizer = f"tokenizer_backend=huggingface,tokenizer={tmp_path / 'tokenizer'},num_concurrent=1"
+    noted, wrote = evaluate(smol, tmp_path, "local-completions", "/v1/completions", task=RANKED, tokenizer=tokenizer)
+    assert "acc" in wrote
+    assert sorted(each["acc"] for each in noted) == [1, 1]
+    asked = {"model": "smollm2-135m", "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+    for each in noted:
+        for city, ((logprob, _),) in zip(("Paris", "Rome"), each["resps"], strict=True):
+            prompt = f"{each['doc']['question']} {city}"
+            choice = json.loads(smol.ask("POST", "/v1/completions", {**asked, "prompt": prompt})[2])["choices"][0]
+            assert float(logprob) == pytest.approx(choice["logprobs"]["token_logprobs"][-2], abs=0.05)

@@ -172,14 +172,18 @@ class Prompts:
             "temperature": 0,
             "grammar": "%llguidance {}\nstart: " + " ".join(f"<[{token}]>" for token in said),
         }
-        choice = msgspec.convert(await ask(self._socket, "/v1/completions", asked), _Said).choices[0]
+        try:
+            (choice,) = msgspec.convert(await ask(self._socket, "/v1/completions", asked), _Said).choices
+        except ValueError as error:  # of msgspec, or not one choice
+            raise EngineFailed(f"llama.cpp did not recite the prompt: {error}") from None
         return _Recited(choice.logprobs.content if choice.logprobs else [], choice.finish_reason == "length")
 
     async def _looked_up(self, tokens: list[int], at: int) -> _Token:
         """The same of one token of which nothing is told: it stands among the alternatives to another one."""
-        (other,) = await self._tokens("a", begins=False)
+        other = (await self._tokens("a", begins=False))[-1]
         for alternatives in (ALTERNATIVES, 2**31 - 1):  # mostly it is among the first
-            found = (await self._said(tokens[:at], [other], alternatives)).content[0].top_logprobs
+            told = (await self._said(tokens[:at], [other], alternatives)).content
+            found = told[0].top_logprobs if told else []
             for each in found:
                 if each.id == tokens[at]:
                     piece = "bytes:" + "".join(f"\\x{byte:02x}" for byte in each.bytes)
