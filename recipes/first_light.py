@@ -3,7 +3,8 @@
     make first-light                    # under ten minutes on two cores
 
 Every step is the real one: the recipe of the small GLM (with two layers, on Python's library alone), the exporter, the
-house with its relay and ledger, and the ``openai`` client. What the toy says is noise that looks like Python; what it costs is exact.
+house with its relay and ledger, and the ``openai`` client. What the toy says is noise that looks like Python; what it
+costs is exact.
 """
 
 from __future__ import annotations
