@@ -46,7 +46,8 @@ class TaxLine(msgspec.Struct, frozen=True):
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line. ``name`` is the model, or what was bought; ``late`` is what was posted after the invoice that it
-    belonged to was issued."""
+    belonged to was issued. ``units`` are what was used beside tokens (``core.usage.UNITS``), or how many purchases or
+    credit notes it is."""
 
     kind: LineKind
     name: str
@@ -57,6 +58,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     cached_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    units: tuple[tuple[str, int], ...] = ()
 
 
 class Balance(msgspec.Struct, frozen=True):

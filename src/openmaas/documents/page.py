@@ -30,7 +30,7 @@ class Page(msgspec.Struct, frozen=True):
 def page_of(invoice: Invoice) -> Page:
     """What ``invoice`` says."""
     words, currency, balance = WORDS[invoice.language], invoice.currency, invoice.balance
-    columns = ("what", "requests", "prompt", "cached", "completion", "amount")
+    columns = ("what", "requests", "prompt", "cached", "completion", "units", "amount")
     begin, end = _day(invoice.from_ms, invoice.zone), _day(invoice.until_ms - 1, invoice.zone)
     exact, carry = show_amount(balance.billed_nanos), show_amount(balance.billed_carry_nanos)
     notes = [words["exact"].format(exact=exact, carry=carry, currency=currency)]
@@ -61,12 +61,18 @@ def page_of(invoice: Invoice) -> Page:
 
 
 def _row(line: Line, words: dict[str, str], currency: str) -> tuple[str, ...]:
-    amount = show_minor(line.amount_minor, currency)
+    amount, units = show_minor(line.amount_minor, currency), words["and"].join(_units(line, words))
     if line.kind == "usage":
         counts = (line.requests, line.prompt_tokens, line.cached_tokens, line.completion_tokens)
-        return line.name, *(f"{count:,}" for count in counts), amount
+        return line.name, *(f"{count:,}" for count in counts), units, amount
     said = words[line.kind] + (words["join"] + line.name if line.name else "")
-    return said, "", "", "", "", amount
+    return said, "", "", "", "", units, amount
+
+
+def _units(line: Line, words: dict[str, str]) -> list[str]:
+    """How many of each unit, such as ``1,200 calls``."""
+    named = [(words[f"unit_{unit}"].partition("|"), count) for unit, count in line.units]
+    return [f"{count:,} {one if count == 1 else many}" for (one, _, many), count in named]
 
 
 def _sums(invoice: Invoice, words: dict[str, str]) -> tuple[tuple[str, str], ...]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fpdf import FPDF
 
 _FONT = "Noto Sans SC"
-_WIDTHS = (31, 12, 15, 15, 15, 12)  # shares of the line, one a column
+_WIDTHS = (25, 10, 14, 15, 14, 13, 11)  # shares of the line, one a column
 _GREY, _BLACK = 110, 0
 
 

@@ -1,4 +1,7 @@
-"""The words of an invoice in each language. In Chinese it is a 账单 (account): a 发票 is printed by the tax office."""
+"""The words of an invoice in each language; a unit is said of one, and of many (``call|calls``).
+
+In Chinese an invoice is a 账单 (account): a 发票 is printed by the tax office.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,15 @@ WORDS: dict[Language, dict[str, str]] = {
         "prompt": "Input tokens",
         "cached": "Cached",
         "completion": "Output tokens",
+        "units": "Units",
+        "unit_call": "call|calls",
+        "unit_character": "character|characters",
+        "unit_image": "image|images",
+        "unit_second": "second|seconds",
+        "unit_storage": "token-hour|token-hours",
+        "unit_purchase": "item|items",
+        "unit_credit_note": "note|notes",
+        "and": ", ",
         "amount": "Amount",
         "usage": "Use",
         "purchase": "Purchase",
@@ -50,6 +62,15 @@ WORDS: dict[Language, dict[str, str]] = {
         "prompt": "输入 tokens",
         "cached": "其中缓存命中",
         "completion": "输出 tokens",
+        "units": "数量",
+        "unit_call": "次|次",
+        "unit_character": "字符|字符",
+        "unit_image": "张|张",
+        "unit_second": "秒|秒",
+        "unit_storage": "token·小时|token·小时",
+        "unit_purchase": "件|件",
+        "unit_credit_note": "笔|笔",
+        "and": "，",
         "amount": "金额",
         "usage": "用量",
         "purchase": "购买",

@@ -7,6 +7,13 @@ balance (``balance_at``) and on no line.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+import msgspec
 import sqlalchemy as sa
 
 from openmaas.core.invoice import Line, LineKind
@@ -16,6 +23,8 @@ from openmaas.ledger.law import accounts, charges, receipts, transfers
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 #: What is billed beside use. What goes to or comes from revenue is; all else of a wallet is money paid in or back.
 BILLED = ("purchase", "correction", "credit_note")
+#: Of which each transfer is one; corrections of many requests are one.
+COUNTED = ("purchase", "credit_note")
 
 
 def wallets(tx: sa.Connection, organisation_id: str | None = None, *, after: str = "") -> list[Account]:
@@ -29,18 +38,27 @@ def wallets(tx: sa.Connection, organisation_id: str | None = None, *, after: str
 
 def used(tx: sa.Connection, wallet: Account, from_ms: int, until_ms: int) -> list[Line]:
     """A line for each model: what was asked of it, and what of that the wallet paid."""
+    units = sa.cast(receipts.c.units, sa.String).label("units")  # as text, which both databases can group by
     sums = [sa.func.sum(receipts.c[name]).label(name) for name in _TOKENS]
     query = (
-        sa.select(receipts.c.model, sa.func.count().label("requests"), *sums, _charged())
+        sa.select(receipts.c.model, units, sa.func.count().label("requests"), *sums, _charged())
         .join_from(receipts, charges, charges.c.request_id == receipts.c.request_id)
         .where(_asked(wallet, from_ms), receipts.c.opened_ms < until_ms)
-        .group_by(receipts.c.model)
+        .group_by(receipts.c.model, units)
         .order_by(receipts.c.model)
     )
-    return [
-        Line("usage", row.model, int(row.charged), 0, int(row.requests), *(int(getattr(row, name)) for name in _TOKENS))
-        for row in tx.execute(query)
-    ]
+    return [_line(model, list(rows)) for model, rows in groupby(tx.execute(query), key=attrgetter("model"))]
+
+
+def _line(model: str, rows: list[Any]) -> Line:
+    """What the requests of one model are together; those of a row used the same units each."""
+    counted: Counter[str] = Counter()
+    for row in rows:
+        for unit, count in json.loads(row.units or "null") or ():
+            counted[unit] += count * row.requests
+    sums = {name: sum(int(getattr(row, name)) for row in rows) for name in ("requests", *_TOKENS)}
+    charged, units = sum(int(row.charged) for row in rows), tuple(sorted(counted.items()))
+    return msgspec.structs.replace(Line("usage", model, charged, units=units), **sums)
 
 
 def moved(tx: sa.Connection, wallet: Account, from_ms: int, until_ms: int) -> tuple[list[Line], int]:
@@ -50,7 +68,13 @@ def moved(tx: sa.Connection, wallet: Account, from_ms: int, until_ms: int) -> tu
     revenue = own_id("revenue", wallet.currency)
     earned = sa.case(((transfers.c.debit == revenue) | (transfers.c.credit == revenue), 1), else_=0)
     query = (
-        sa.select(transfers.c.kind, name.label("name"), earned.label("earned"), sa.func.sum(change).label("change"))
+        sa.select(
+            transfers.c.kind,
+            name.label("name"),
+            earned.label("earned"),
+            sa.func.sum(change).label("change"),
+            sa.func.count().label("transfers"),
+        )
         .where(_touches(wallet), transfers.c.at_ms >= from_ms, transfers.c.at_ms < until_ms)
         .group_by(transfers.c.kind, name, earned)
     )
@@ -60,7 +84,8 @@ def moved(tx: sa.Connection, wallet: Account, from_ms: int, until_ms: int) -> tu
             kind: LineKind = "credit_note"
             if row.kind in BILLED:
                 kind = row.kind
-            lines.append(Line(kind, row.name, -int(row.change)))
+            units = ((row.kind, int(row.transfers)),) if row.kind in COUNTED else ()
+            lines.append(Line(kind, row.name, -int(row.change), units=units))
         else:
             paid += int(row.change)
     return sorted(lines, key=lambda line: (BILLED.index(line.kind), line.name)), paid
