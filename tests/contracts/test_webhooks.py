@@ -33,7 +33,7 @@ from openmaas.ledger.book import top_up
 from openmaas.ledger.spending.leasing import Step, lease, open_journal
 from openmaas.store.audit_log import list_entries
 from openmaas.store.outbox import EVENTS, Event, event_of, events
-from openmaas.webhooks import book, sending
+from openmaas.webhooks import book, delivering, sending
 from openmaas.webhooks.addresses import check_url, is_public
 from openmaas.webhooks.book import Delivery, Endpoint
 from openmaas.webhooks.deliverer import Deliverer
@@ -297,12 +297,12 @@ def test_slow_endpoints_of_one_organisation_keep_neither_others_nor_the_poster_w
 def test_nothing_waits_while_all_that_is_due_cannot_go(desk: Desk) -> None:
     endpoint_id, listener = desk.listen()
     desk.top_up()
-    assert desk.database.look(book.waiting, desk.clock, {})
-    desk.database.call(book.fan_out, desk.clock)
-    assert desk.database.look(book.waiting, desk.clock, {})
-    assert not desk.database.look(book.waiting, desk.clock, {endpoint_id: "org"})  # the one before is on its way
+    assert desk.database.look(delivering.waiting, desk.clock, {})
+    desk.database.call(delivering.fan_out, desk.clock)
+    assert desk.database.look(delivering.waiting, desk.clock, {})
+    assert not desk.database.look(delivering.waiting, desk.clock, {endpoint_id: "org"})  # the one before is on its way
     desk.database.call(book.change_endpoint, endpoint_id, "org", {"enabled": False})
-    assert not desk.database.look(book.waiting, desk.clock, {})
+    assert not desk.database.look(delivering.waiting, desk.clock, {})
     desk.database.call(book.change_endpoint, endpoint_id, "org", {"enabled": True})
     desk.deliver()
     listener.wait(1)
@@ -311,9 +311,9 @@ def test_nothing_waits_while_all_that_is_due_cannot_go(desk: Desk) -> None:
 def test_who_dies_with_a_delivery_leaves_it_to_the_next(desk: Desk) -> None:
     endpoint_id, listener = desk.listen()
     desk.top_up()
-    desk.database.call(book.fan_out, desk.clock)
-    assert len(desk.database.call(book.claim, desk.clock, {})) == 1  # and is killed
-    assert desk.database.call(book.claim, desk.clock, {}) == []  # by another host
+    desk.database.call(delivering.fan_out, desk.clock)
+    assert len(desk.database.call(delivering.claim, desk.clock, {})) == 1  # and is killed
+    assert desk.database.call(delivering.claim, desk.clock, {}) == []  # by another host
     desk.deliver()
     assert listener.heard == []
     desk.deliver(WEBHOOK_CLAIM_S)
@@ -452,7 +452,7 @@ def test_old_events_are_forgotten_with_what_was_made_of_them(desk: Desk) -> None
     desk.deliver()
     desk.now_ms += (EVENTS_KEPT_S + 1) * 1000
     desk.top_up("2")
-    desk.database.call(book.forget, desk.clock)
+    desk.database.call(delivering.forget, desk.clock)
     assert desk.told() == ["wallet.topped_up"]
     assert desk.deliveries(endpoint_id) == []
 

@@ -19,8 +19,9 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import OpenmaasError, StoreFailed
 from openmaas.store.audit_log import SYSTEM, Actor, audited
 from openmaas.store.database import Database
-from openmaas.webhooks import book
-from openmaas.webhooks.book import Claimed, Endpoint
+from openmaas.webhooks import delivering
+from openmaas.webhooks.book import Endpoint
+from openmaas.webhooks.delivering import Claimed
 from openmaas.webhooks.sending import send
 from openmaas.webhooks.unsealing import Unseal, secrets_of
 
@@ -46,7 +47,7 @@ class Deliverer:
                 await self.step()
                 if self._clock.mono_s() - forgot_s > FORGET_INTERVAL_S:
                     forgot_s = self._clock.mono_s()
-                    await self._database.run(book.forget, self._clock)
+                    await self._database.run(delivering.forget, self._clock)
             if self._running:
                 await asyncio.wait(self._running, timeout=WEBHOOK_IDLE_S, return_when=asyncio.FIRST_COMPLETED)
             else:
@@ -55,10 +56,10 @@ class Deliverer:
     async def step(self) -> None:
         """Fan out what is new and begin to deliver what is due, as far as there is room."""
         busy = {endpoint.id: endpoint.organisation_id for endpoint in self._running.values()}
-        if not await self._database.read(book.waiting, self._clock, busy):
+        if not await self._database.read(delivering.waiting, self._clock, busy):
             return
-        await self._database.run(book.fan_out, self._clock)
-        for each in await self._database.run(book.claim, self._clock, busy):
+        await self._database.run(delivering.fan_out, self._clock)
+        for each in await self._database.run(delivering.claim, self._clock, busy):
             task = asyncio.ensure_future(self._deliver(each))
             self._running[task] = each.endpoint
             task.add_done_callback(self._ended)
@@ -87,7 +88,7 @@ class Deliverer:
         attempt = partial(send, what.endpoint.url, what.event, now_ms // 1000, secrets, private=self._private)
         status, answer = await asyncio.get_running_loop().run_in_executor(self._threads, attempt)
         jitter = random.random()  # noqa: S311 - it spreads retries and hides nothing
-        gone = await self._database.run(book.note_attempt, self._clock, what, status, answer, jitter)
+        gone = await self._database.run(delivering.note_attempt, self._clock, what, status, answer, jitter)
         if gone:
             await self._tell_gone(what.endpoint, status)
 
