@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from crash_traffic import Tenant
 from installation import Installation
 from openmaas.core.money import NANO, parse_amount
-from openmaas.ledger.law import accounts, subscriptions, transfers
+from openmaas.ledger.law import accounts, transfers
+from openmaas.ledger.law_sold import subscriptions
 from openmaas.store.database import Database
 
 #: Plans of which each is so much dearer than the one before; a subscriber goes up one by one.

@@ -16,7 +16,7 @@ from openmaas.core.bounds import RENEW_AHEAD_S, RENEW_GRACE_S
 from openmaas.core.errors import Conflict, FundsMissing
 from openmaas.core.money import NANO
 from openmaas.house.poster import renew_due
-from openmaas.ledger.law import subscriptions
+from openmaas.ledger.law_sold import subscriptions
 from openmaas.ledger.selling.packs import add_pack, end_packs
 from openmaas.ledger.selling.payers import add_budget, change_budget, end_budget
 from openmaas.ledger.selling.plans import add_plan

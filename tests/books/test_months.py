@@ -23,7 +23,8 @@ from openmaas.core.errors import Conflict, StoreFailed
 from openmaas.core.money import NANO
 from openmaas.house.poster import renew_due
 from openmaas.ledger.book import find_account, open_account, own_id, top_up, transfer, wallet_id
-from openmaas.ledger.law import returns, subscriptions
+from openmaas.ledger.law import returns
+from openmaas.ledger.law_sold import subscriptions
 from openmaas.ledger.selling.packs import add_pack, end_packs
 from openmaas.ledger.selling.payers import add_budget, change_budget, take_cuts
 from openmaas.ledger.selling.plans import Plan, add_plan

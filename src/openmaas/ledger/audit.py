@@ -15,18 +15,9 @@ import sqlalchemy as sa
 
 from openmaas.core.money import NANO, show_amount
 from openmaas.core.usage import UNITS, Usage
-from openmaas.ledger.law import (
-    BOUNDED,
-    accounts,
-    charges,
-    corrections,
-    leases,
-    receipts,
-    transfers,
-    usage_days,
-    vouchers,
-)
-from openmaas.ledger.law import voucher_batches as batches
+from openmaas.ledger.law import BOUNDED, accounts, charges, corrections, leases, receipts, transfers, usage_days
+from openmaas.ledger.law_sold import voucher_batches as batches
+from openmaas.ledger.law_sold import vouchers
 from openmaas.ledger.legs import Leg
 from openmaas.ledger.papers.invoice_audit import check_invoices
 from openmaas.ledger.papers.rerating import right

@@ -16,7 +16,8 @@ from openmaas.core.errors import FieldInvalid
 from openmaas.core.money import CREDITS, MILLION, NANO, TOKENS, check_currency
 from openmaas.core.terms import MINUTES_A_DAY, WEEKDAYS, Terms, flat
 from openmaas.core.usage import UNITS, Units, Usage
-from openmaas.ledger.law import packs, prices
+from openmaas.ledger.law import prices
+from openmaas.ledger.law_sold import packs
 from openmaas.ledger.legs import Leg, split
 from openmaas.store.changes import note
 

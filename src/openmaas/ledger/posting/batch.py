@@ -17,7 +17,8 @@ from openmaas.core.clock import Clock, iso_utc
 from openmaas.core.money import CREDITS, TOKENS, show_amount
 from openmaas.core.usage import UNITS, Usage
 from openmaas.ledger.book import Account, make_room, open_account, own_id
-from openmaas.ledger.law import accounts, charges, journals, leases, payers, receipts, returns, transfers, usage_days
+from openmaas.ledger.law import accounts, charges, journals, leases, receipts, returns, transfers, usage_days
+from openmaas.ledger.law_sold import payers
 from openmaas.ledger.legs import Leg
 from openmaas.ledger.posting.rows import Row, charge_rows, charges_of, legs_of, receipt_row, usage_of
 from openmaas.ledger.prices import PriceBook, price_book

@@ -13,7 +13,7 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import Conflict, FieldInvalid, ThingUnknown
 from openmaas.core.money import check_currency, show_amount
 from openmaas.ledger.book import top_up
-from openmaas.ledger.law import orders
+from openmaas.ledger.law_sold import orders
 from openmaas.store.outbox import announce
 
 

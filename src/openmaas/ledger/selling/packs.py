@@ -12,7 +12,8 @@ from openmaas.core.clock import Clock, iso_utc
 from openmaas.core.errors import Conflict, FieldInvalid
 from openmaas.core.money import TOKENS, show_amount
 from openmaas.ledger.book import find_transfer, own_id, transfer, wallet_id
-from openmaas.ledger.law import accounts, packs
+from openmaas.ledger.law import accounts
+from openmaas.ledger.law_sold import packs
 from openmaas.ledger.prices import price_in_tokens
 from openmaas.ledger.spending.funds import Pack
 from openmaas.store.changes import note

@@ -17,7 +17,8 @@ from openmaas.core.errors import Conflict, FieldInvalid, InsufficientFunds, Thin
 from openmaas.core.invoice import Tax
 from openmaas.core.money import check_currency, show_amount
 from openmaas.ledger.book import Account, open_account, own_id, transfer, wallet_id
-from openmaas.ledger.law import accounts, budgets, payers
+from openmaas.ledger.law import accounts
+from openmaas.ledger.law_sold import budgets, payers
 from openmaas.ledger.prices import check_zone
 from openmaas.ledger.spending.funds import Budget
 from openmaas.ledger.spending.holds import Bound

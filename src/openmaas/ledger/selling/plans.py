@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid, ThingUnknown
-from openmaas.ledger.law import plans
+from openmaas.ledger.law_sold import plans
 from openmaas.ledger.spending.plans import PlanTerms, decode_terms
 
 _encode = msgspec.json.Encoder(order="deterministic").encode

@@ -17,7 +17,8 @@ from openmaas.core.clock import Clock, iso_utc
 from openmaas.core.errors import AlreadyThere, Conflict, InsufficientFunds, Refused, ThingUnknown
 from openmaas.core.money import CREDITS, share_nanos
 from openmaas.ledger.book import find_transfer, open_account, own_id, transfer, wallet_id
-from openmaas.ledger.law import accounts, returns, subscriptions
+from openmaas.ledger.law import accounts, returns
+from openmaas.ledger.law_sold import subscriptions
 from openmaas.ledger.selling.plans import Plan, find_plan
 from openmaas.ledger.spending.leasing import filled, recall
 from openmaas.ledger.spending.plans import PlanTerms, Subscription, month_around

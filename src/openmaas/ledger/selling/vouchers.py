@@ -15,7 +15,8 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import Conflict, FieldInvalid, ThingUnknown
 from openmaas.core.money import check_currency
 from openmaas.ledger.book import Transfer, own_id, transfer, wallet_id
-from openmaas.ledger.law import transfers, voucher_batches, vouchers
+from openmaas.ledger.law import transfers
+from openmaas.ledger.law_sold import voucher_batches, vouchers
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LENGTH, _GROUP = 20, 5

@@ -20,7 +20,7 @@ from openmaas.core.errors import ModelUnknown, PlanMissing
 from openmaas.core.money import CREDITS
 from openmaas.core.usage import Units
 from openmaas.ledger.book import wallet_id
-from openmaas.ledger.law import budgets, packs, payers, plans, subscriptions
+from openmaas.ledger.law_sold import budgets, packs, payers, plans, subscriptions
 from openmaas.ledger.prices import Price, PriceBook
 from openmaas.ledger.spending.holds import Bound, Source
 from openmaas.ledger.spending.leasing import Fill
