@@ -77,7 +77,8 @@ class Desk(Scratch):
 
 
 @pytest.fixture
-def desk(house: Installation, tmp_path: Path) -> Desk:
+def desk(house: Installation, model: Model, tmp_path: Path) -> Desk:
+    model.asked.clear()  # what other tests had asked
     return Desk(house, tmp_path)
 
 
