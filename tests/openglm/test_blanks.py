@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openglm.data import blanks, parts_ab, spans
@@ -127,6 +127,7 @@ def test_no_span_crosses_the_end_of_a_document_or_hides_a_mark(words: list[list[
 
 
 @given(documents_of_words, seeds)
+@example([[FIRST] * 7] * 2, 0)
 def test_the_last_token_of_a_text_that_is_cut_off_stays_visible(words: list[list[int]], seed: int) -> None:
     text, rng = np.append(packed(words), [FIRST, FIRST]), np.random.default_rng(seed)
     lengths = spans.draw_lengths(len(text), 0.9, spans.length_weights(3, 39), rng)

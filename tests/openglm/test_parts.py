@@ -29,6 +29,15 @@ def test_a_norm_divides_by_the_root_of_the_mean_square() -> None:
     torch.testing.assert_close(norm(x), slow)
 
 
+def test_the_gradient_of_a_norm_is_the_one_that_is_written_out() -> None:
+    x = torch.randn(3, 5, 8, dtype=torch.float64, requires_grad=True)
+    norm = RMSNorm(8, 1e-5).double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.randn(8))
+    assert torch.autograd.gradcheck(norm, (x,))
+    assert torch.autograd.gradcheck(lambda w: torch.func.functional_call(norm, {"weight": w}, (x,)), (norm.weight,))
+
+
 def test_a_norm_of_bf16_sums_in_fp32_and_answers_in_bf16() -> None:
     x = torch.full((1, 4096), 0.1, dtype=torch.bfloat16)
     out = RMSNorm(4096, eps=0.0).to(torch.bfloat16)(x)

@@ -80,7 +80,8 @@ def fitted(text: Ints, lengths: list[int], ratio: float, specials: Specials, rng
     spans: list[Span] = []
     for offset, room in rooms[:-1]:
         mine: list[int] = []
-        while waiting and sum(mine) + waiting[0] <= int(room * ratio):
+        # Gaps between spans are tokens too; they matter for ratios above a half, which the official code has not.
+        while waiting and sum(mine) + waiting[0] <= min(int(room * ratio), room - len(mine)):
             mine.append(waiting.pop(0))
         spans += place(mine, room, offset, rng)
     offset, room = rooms[-1]
