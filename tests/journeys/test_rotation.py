@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import Conflict, SettingInvalid
 from openmaas.house.first_start import open_house
 from openmaas.house.layout import Layout
-from openmaas.house.rotation import rotate_master
+from openmaas.house.rotation import STEPS, Step, rotate_master
 from openmaas.identity.book import add_key, add_organisation, add_project, rewrap
 from openmaas.identity.law import keys
 from openmaas.identity.seal import MasterKeys
@@ -196,6 +197,40 @@ def test_keys_made_while_rotations_run_are_all_readable(books: tuple[Database, L
     assert open_all(database, master) == made + 3
     rotate_master(database, layout, WHO)
     assert len(versions(layout)) == 1
+
+
+def test_step_by_step_two_hosts_open_all_that_either_seals_at_any_moment(
+    books: tuple[Database, Layout, str], tmp_path: Path
+) -> None:
+    database, layout, project = books
+    other = MasterKeys(shutil.copy(layout.master_keys, tmp_path / "other.keys"))
+    own = MasterKeys(layout.master_keys)
+
+    def both_seal_and_open() -> None:
+        for number, master in enumerate((own, other)):
+            database.call(add_key, CLOCK, master, project, f"key {number}", scopes=["usage"])
+        assert open_all(database, own) == open_all(database, other)
+
+    both_seal_and_open()
+    for step in STEPS[1:]:
+        for _ in range(2):  # the second time changes nothing that is in use
+            assert rotate_master(database, layout, WHO, step)[0] == 2
+            both_seal_and_open()
+        shutil.copy(layout.master_keys, tmp_path / "fresh")
+        (tmp_path / "fresh").replace(tmp_path / "other.keys")
+        both_seal_and_open()
+    assert versions(layout) == ["2"]
+    assert open_all(database, MasterKeys(tmp_path / "other.keys")) == open_all(database, own)
+
+
+@pytest.mark.parametrize("step", ["seal", "drop"])
+def test_a_step_before_its_turn_is_refused(books: tuple[Database, Layout, str], step: Step) -> None:
+    database, layout, _ = books
+    if step == "drop":
+        rotate_master(database, layout, WHO, "prepare")
+    with pytest.raises(Conflict, match="first"):
+        rotate_master(database, layout, WHO, step)
+    assert open_all(database, MasterKeys(layout.master_keys)) == 3
 
 
 def test_two_rotations_at_once_are_refused(books: tuple[Database, Layout, str]) -> None:

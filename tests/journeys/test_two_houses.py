@@ -63,6 +63,55 @@ def test_two_houses_spend_one_wallet_to_its_last_request_and_never_below(
     assert answers.count(200) * cost == Decimal("0.01") - left
 
 
+def test_the_master_key_is_rotated_step_by_step_while_both_houses_serve(
+    houses: tuple[Installation, Installation],
+) -> None:
+    """An endpoint whose credential is sealed is asked all the time, and each house makes keys between two steps."""
+    first, second = houses
+    endpoint = {"model": "far", "kind": "openai_http", "url": f"http://127.0.0.1:{first.port}/v1"}
+    for path, body in (
+        ("/models", {"name": "far", "context_tokens": 1_000}),
+        ("/prices", {"model": "far", "input": "1", "output": "1"}),
+        ("/deployments", {**endpoint, "api_key": first.key, "served_name": "echo"}),
+    ):
+        assert first.admin("POST", path, body)[0] == 201
+    for house in houses:
+        house.ready("far")
+    project = first.admin("GET", "/projects")[1]["data"][0]["id"]
+    broken: list[object] = []
+    over = threading.Event()
+
+    def keep_asking(house: Installation) -> None:
+        body = {"model": "far", "max_tokens": 2, "messages": [{"role": "user", "content": "hello"}]}
+        while not over.is_set():
+            status, _, answer = house.ask("POST", "/v1/chat/completions", body)
+            broken.extend([answer] if status != 200 else [])
+
+    asking = [threading.Thread(target=keep_asking, args=(house,)) for house in houses]
+    for thread in asking:
+        thread.start()
+    for step in ("prepare", "seal", "drop"):
+        told = first.command("keys", "rotate-master", "--step", step, "--json")
+        assert json.loads(told.stdout)["version"] == 2, told.stderr
+        made = [house.admin("POST", "/keys", {"project_id": project})[1]["key"] for house in houses]
+        shutil.copy(first.data / "master.keys", second.data / "new")
+        (second.data / "new").replace(second.data / "master.keys")
+        for house in houses:
+            assert {house.ask("GET", "/v1/models", key=key)[0] for key in made} == {200}
+    over.set()
+    for thread in asking:
+        thread.join()
+    assert not broken
+    second.kill("house.relay")  # those that start now have the new file alone
+    time.sleep(1)
+    second.ready("far")
+    body = {"model": "far", "max_tokens": 2, "messages": [{"role": "user", "content": "hello"}]}
+    assert {second.ask("POST", "/v1/chat/completions", body)[0] for _ in range(8)} == {200}
+    assert list(json.loads((second.data / "master.keys").read_text())["keys"]) == ["2"]
+    opened = second.command("keys", "rotate-master", "--step", "drop")  # seals all of it once more
+    assert opened.returncode == 0, opened.stderr
+
+
 def test_a_receipt_is_found_in_the_house_that_did_not_write_it(houses: tuple[Installation, Installation]) -> None:
     first, second = houses
     for _ in range(5):

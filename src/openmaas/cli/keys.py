@@ -14,6 +14,7 @@ from openmaas.control.show import show as shown
 from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid
 from openmaas.house import rotation
+from openmaas.house.rotation import STEPS, Step
 from openmaas.identity import book
 from openmaas.identity.seal import MasterKeys
 from openmaas.store.audit_log import audited
@@ -100,16 +101,23 @@ def revoke(data: str, key_id: str, as_json: bool) -> None:
     show({"id": key_id, "revoked": True}, as_json=as_json, text=f"{key_id} is revoked")
 
 
+#: What is said after each step, and what comes next.
+_TOLD: dict[Step, str] = {
+    "all": "master key {version} seals {count} secrets; the older ones are gone",
+    "prepare": "master key {version} is there and seals nothing yet; copy {file} to every host, then run: --step seal",
+    "seal": "master key {version} seals {count} secrets; copy {file} to every host, then run: --step drop",
+    "drop": "master key {version} seals {count} secrets; the older ones are gone: copy {file} to every host",
+}
+
+
 @keys.command("rotate-master")
 @DATA
+@click.option("--step", type=click.Choice(STEPS), default="all", help="Where several hosts share a database.")
 @AS_JSON
 @plainly
-def rotate_master(data: str, as_json: bool) -> None:
+def rotate_master(data: str, step: Step, as_json: bool) -> None:
     """Make a new master key and seal every secret under it; relays go on meanwhile."""
     with opened(data) as (database, layout):
-        version, count = rotation.rotate_master(database, layout, OPERATOR)
-    show(
-        {"version": version, "sealed": count},
-        as_json=as_json,
-        text=f"master key {version} seals {count} secrets; the older ones are gone",
-    )
+        version, count = rotation.rotate_master(database, layout, OPERATOR, step)
+    text = _TOLD[step].format(version=version, count=count, file=layout.master_keys)
+    show({"version": version, "sealed": count}, as_json=as_json, text=text)

@@ -67,10 +67,27 @@ class MasterKeys:
         except InvalidTag:
             raise SettingInvalid(f"{self._path} is not the file that sealed {owner}", field="master keys") from None
 
-    def add_version(self) -> int:
-        """Make a new version the one that seals; the others still open. Returns its number."""
-        version = max(self._file.keys) + 1
-        self._save(_File(version, {**self._file.keys, version: _fresh()}))
+    @property
+    def current(self) -> int:
+        """The version that seals."""
+        return self._file.current
+
+    @property
+    def newest(self) -> int:
+        """The last that was added; above ``current`` while it only opens."""
+        return max(self._file.keys)
+
+    @property
+    def rotating(self) -> bool:
+        """True while there is more than one version."""
+        return len(self._file.keys) > 1
+
+    def add_version(self, *, seals: bool = True) -> int:
+        """Make a new version the one that seals, or one that only opens yet; the others still open. One that was added
+        and does not seal yet is taken. Returns its number."""
+        version = self.newest if self.newest > self.current else self.newest + 1
+        keys = {version: _fresh(), **self._file.keys}
+        self._save(_File(version if seals else self.current, dict(sorted(keys.items()))))
         self._load()
         return version
 
