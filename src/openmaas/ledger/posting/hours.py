@@ -24,11 +24,11 @@ class Used(msgspec.Struct, frozen=True):
     begin_ms: int
     model: str
     requests: int = 0
-    unit_requests: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
     credits_nanos: int = 0
+    unit_requests: int = 0
 
     @property
     def tokens(self) -> int:
@@ -37,7 +37,7 @@ class Used(msgspec.Struct, frozen=True):
 
 
 #: What can be added up.
-COUNTS = ("requests", "unit_requests", "prompt_tokens", "cached_tokens", "completion_tokens", "credits_nanos")
+COUNTS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "credits_nanos", "unit_requests")
 
 
 def list_used(tx: sa.Connection, organisation_id: str, *, since_ms: int, until_ms: int) -> list[Used]:
