@@ -18,3 +18,8 @@ SHORTENED_MIN = 32  #: tokens of a piece of a shortened sample, as the official 
 # ── training ──────────────────────────────────────────────────────────────────────────────────────────────────────
 DEPTH_MAX = 128  #: layers that the dial goes to; no published GLM has more than 93
 LINE_S = 5.0  #: between lines for the reader of a run
+
+# ── tuning ────────────────────────────────────────────────────────────────────────────────────────────────────────
+EXAMPLE_MISTAKES_MAX = 10  #: wrong lines of a file that are told at once
+POSITIONS_MAX = 8192  #: of rows side by side: their states are all in memory for the way back
+GGUF_BYTES_WHOLE_MAX = 2_000_000_000  #: of 16-bit weights; larger models are written with 8 bits

@@ -43,6 +43,10 @@ class Batch:
         """[B, 1, T, T] of bool, true where a query sees a key; None is plain causal, which kernels do faster."""
         return prefix_mask(self.separators, self.tokens.shape[1]) if self.separators.any() else None
 
+    def count(self) -> torch.Tensor:
+        """[]: what the sum of its loss is divided by."""
+        return self.weights.sum()
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "task"}

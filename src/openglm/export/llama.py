@@ -45,22 +45,10 @@ def write(model: Any, tokenizer: Tokenizer, path: Path, precision: Precision, ca
     """Write the file, whole or not at all.
 
     ``precision`` is of the matrices; norms, biases and the router stay F32, and rows whose width does not divide into
-    blocks of 32 are F16 where ``precision`` has blocks. Raises ``Refused`` for an architecture that llama.cpp does not
-    run, and for a vocabulary that it cannot read.
+    blocks of 32 are F16 where ``precision`` has blocks. Raises ``Refused`` as ``check``.
     """
-    kind = model.config.MODEL_TYPE if hasattr(model.config, "MODEL_TYPE") else ""
-    if kind not in ARCHITECTURES:
-        raise Refused(
-            f"model_type: {kind or type(model).__name__} is of no architecture that can be written as GGUF",
-            hint=f"Serve it from its checkpoint; {', '.join(ARCHITECTURES)} can be written.",
-        )
-    arch, config = ARCHITECTURES[kind], model.config
-    if kind == "glm" and config.num_attention_heads * config.head_dim != config.hidden_size:
-        raise Refused(
-            f"head_dim: {config.num_attention_heads} heads of {config.head_dim} are not as wide as the model "
-            f"({config.hidden_size}), and llama.cpp takes that for granted of GLM-4",
-            hint="Choose sizes that agree, or the architecture glm4, which may differ.",
-        )
+    check(model.config, tokenizer)
+    arch, config = ARCHITECTURES[model.config.MODEL_TYPE], model.config
     partial = path.with_name(path.name + ".partial")
     writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[arch])
     _describe(writer, config, arch, card)
@@ -73,6 +61,23 @@ def write(model: Any, tokenizer: Tokenizer, path: Path, precision: Precision, ca
     writer.write_tensors_to_file()
     writer.close()
     partial.rename(path)
+
+
+def check(config: Any, tokenizer: Tokenizer) -> None:
+    """Raises ``Refused`` for an architecture that llama.cpp does not run, and for a vocabulary that it cannot read."""
+    kind = getattr(config, "MODEL_TYPE", "")
+    if kind not in ARCHITECTURES:
+        raise Refused(
+            f"model_type: {kind or type(config).__name__} is of no architecture that can be written as GGUF",
+            hint=f"Serve it from its checkpoint; {', '.join(ARCHITECTURES)} can be written.",
+        )
+    if kind == "glm" and config.num_attention_heads * config.head_dim != config.hidden_size:
+        raise Refused(
+            f"head_dim: {config.num_attention_heads} heads of {config.head_dim} are not as wide as the model "
+            f"({config.hidden_size}), and llama.cpp takes that for granted of GLM-4",
+            hint="Choose sizes that agree, or the architecture glm4, which may differ.",
+        )
+    vocabulary.check(tokenizer)
 
 
 def _describe(writer: gguf.GGUFWriter, config: Any, arch: gguf.MODEL_ARCH, card: Card) -> None:

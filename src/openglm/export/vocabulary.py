@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import gguf
 
@@ -28,14 +29,21 @@ ROLES = {
 }
 
 
-def write(writer: gguf.GGUFWriter, tokenizer: Tokenizer, size: int) -> None:
-    """Add the ``size`` tokens of a model; what the tokenizer does not have is padding that nobody says."""
-    told = json.loads(tokenizer.library.to_str())
+def check(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The tokenizer's own JSON. Raises ``Refused`` for a vocabulary that llama.cpp cannot read."""
+    told: dict[str, Any] = json.loads(tokenizer.library.to_str())
     if told["model"]["type"] != "BPE" or told["model"].get("byte_fallback"):
         raise Refused(
             "tokenizer: it is not byte-level BPE, and llama.cpp has no other of GLM's",
             hint="Serve the model from its checkpoint, or train it with data.tokenizer.train_bpe.",
         )
+    return told
+
+
+def write(writer: gguf.GGUFWriter, tokenizer: Tokenizer, size: int) -> None:
+    """Add the ``size`` tokens of a model; what the tokenizer does not have is padding that nobody says. Raises as
+    ``check``."""
+    told = check(tokenizer)
     tokens, kinds = _tokens(tokenizer, size)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("glm4")

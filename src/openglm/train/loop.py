@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,8 @@ class Run:
     plan: Plan
     folder: Path
     held_out: Sequence[Batch] = ()
+    loss: Callable[..., Loss] = loss_of
+    told: Callable[[int], dict[str, float]] = lambda _step: {}  # what the log also says after so many steps
     rank: int = 0
     size: int = 1
 
@@ -89,7 +91,7 @@ class Run:
                 took_s = time.perf_counter() - began
                 self.step += 1
                 rate, mfu = figures.pop("positions") / took_s, work * self.plan.micro_batches / took_s / peak
-                log.step(self.step, **figures, tokens_per_s=rate, mfu=mfu)
+                log.step(self.step, **figures, **self.told(self.step), tokens_per_s=rate, mfu=mfu)
                 if self._due(self.plan.evaluate_every) and self.held_out:
                     log.event(self.step, "held_out", **self.evaluate())
                 if self._due(self.plan.save_every) or self.step == self.plan.steps:
@@ -100,7 +102,7 @@ class Run:
         for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
             group["lr"] = group["peak_lr"] * factor
         batches = list(self._batches())
-        (count,) = summed(torch.stack([batch.weights.sum() for batch in batches]).sum())
+        (count,) = summed(torch.stack([batch.count() for batch in batches]).sum())
         losses = [self._backward(batch, count) for batch in batches]
         norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip))
         nats, right = summed(*(torch.stack(part).sum() for part in zip(*losses, strict=True)))
@@ -125,7 +127,7 @@ class Run:
 
     def _backward(self, batch: Batch, count: Tensor) -> tuple[Tensor, Tensor]:
         with self._precision():
-            loss: Loss = loss_of(self.model, batch, self.plan.mtp_weight)
+            loss = self.loss(self.model, batch, self.plan.mtp_weight)
         (loss.total * (self.size / count.to(loss.total.dtype))).backward()  # FSDP2 takes the mean over ranks
         return loss.nats, loss.right
 
@@ -136,8 +138,8 @@ class Run:
         found = []
         for batch in self.held_out:
             with self._precision():
-                loss = loss_of(self.model, batch.to(self.device))
-            found.append(torch.stack([loss.nats, loss.right, batch.weights.sum().to(loss.nats)]))
+                loss = self.loss(self.model, batch.to(self.device))
+            found.append(torch.stack([loss.nats, loss.right, batch.count().to(loss.nats)]))
         forget(self.model)
         self.model.train()
         nats, right, count = torch.stack(found).sum(0).tolist()
@@ -149,7 +151,7 @@ class Run:
     def _speed(self) -> tuple[float, float]:
         """(operations of a micro-batch, operations a second of this machine's fastest product)."""
         batch = self.source[self.step * self.plan.micro_batches].to(self.device)
-        work = flops(lambda: self._backward(batch, batch.weights.sum()))
+        work = flops(lambda: self._backward(batch, batch.count()))
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         forget(self.model)

@@ -16,12 +16,14 @@ from typing import Any
 
 import torch.distributed.checkpoint as dcp
 from torch import nn
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.optim import Optimizer
 
 from openglm.train.ranks import wait
 
 NAME = re.compile(r"step-(\d{8})")
+#: What stands still (all but the adapters, when they are what learns) is where the model came from.
+MOVING = StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -55,7 +57,8 @@ def load(path: Path, model: nn.Module, optimisers: list[Optimizer]) -> None:
     state = _state(model, optimisers)
     with _quietly():
         dcp.load(state, checkpoint_id=path)
-    set_state_dict(model, optimisers, model_state_dict=state["model"], optim_state_dict=state["optimisers"])
+    told = {"model_state_dict": state["model"], "optim_state_dict": state["optimisers"]}
+    set_state_dict(model, optimisers, **told, options=MOVING)
 
 
 @contextmanager
@@ -67,5 +70,5 @@ def _quietly() -> Iterator[None]:
 
 
 def _state(model: nn.Module, optimisers: list[Optimizer]) -> dict[str, Any]:
-    weights, moments = get_state_dict(model, optimisers)
+    weights, moments = get_state_dict(model, optimisers, options=MOVING)
     return {"model": weights, "optimisers": moments}

@@ -1,0 +1,224 @@
+"""A tuning from its order to a model that is served; read this first.
+
+    1 read      the files' lines        → rows          examples
+    2 put       rows in their order     → Lessons       lessons
+    3 load      the base, and adapters  → a model       checkpoint, lora
+    4 learn     step by step            → log.jsonl     train.loop.Run
+    5 keep      adapter, model, GGUF    → folders       lora, checkpoint, export
+
+Everything lies in the order's folder and is there whole or not at all, so that the same order given again goes on where
+it was cut off, and does nothing once it is done:
+
+    counted.json     how many tokens and steps it will be    (step 2; before any weight is loaded)
+    run/             plan.json, log.jsonl, checkpoints/      (step 4)
+    adapter/         as peft lays it, when there is a rank   (step 5)
+    model/           the published layout, adapters merged
+    model.gguf       for llama.cpp
+    done.json        the last thing that is written
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from openglm.bounds import GGUF_BYTES_WHOLE_MAX
+from openglm.chat import render
+from openglm.checkpoint import folder as checkpoint
+from openglm.checkpoint.safetensors_folder import read_json
+from openglm.data import atomic
+from openglm.data.rows import Row
+from openglm.data.tokenizer import Tokenizer
+from openglm.errors import Refused
+from openglm.export import llama
+from openglm.models.registry import model_class
+from openglm.train.loop import Diverged, Run
+from openglm.train.loss import loss_of
+from openglm.train.plan import Plan
+from openglm.tune import lora
+from openglm.tune.examples import Reader, thinks
+from openglm.tune.lessons import Lessons, units_of
+from openglm.tune.order import Order
+from openglm.tune.preference import Preference, reference_of
+
+#: What lies beside the weights and belongs to the model.
+BESIDE = ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json")
+TEMPLATE = "chat_template.jinja"
+#: Models above so many parameters compute in bfloat16: below, float32 is as fast and needs no care.
+FLOAT32_PARAMETERS_MAX = 50_000_000
+#: Family of the chat template by ``model_type``, where a checkpoint's own template is not one of ours.
+TYPES: dict[str, render.Family] = {"glm4_moe": "glm-4.5", "glm4_moe_lite": "glm-4.7"}
+
+
+class Failed(Exception):  # noqa: N818 - named for what happened, as all errors here are
+    """The order cannot be done: which of its members is wrong, and why."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
+@dataclass
+class Tuning:
+    """One order, with its files read."""
+
+    order: Order
+
+    def __post_init__(self) -> None:
+        """Steps 1 and 2. Raises ``Failed``."""
+        order = self.order
+        with _naming("model"):
+            self.fields = read_json(order.base / "config.json")
+            self.config: Any = model_class(self.fields).CONFIG.from_json(self.fields)
+            self.tokenizer = Tokenizer.load(order.base / "tokenizer.json")
+            self.family = family_of(order.base, self.fields)
+            if order.gguf:
+                llama.check(self.config, self.tokenizer)
+            self.reader = Reader(self.tokenizer, self.family, _context(self.config))
+        with _naming("training_file"):
+            self.lessons = self._lessons(self.reader.rows(order.training, order.method))
+        self.held_out: Lessons | None = None
+        if order.validation is not None:
+            with _naming("validation_file"):
+                self.held_out = self._lessons(self.reader.rows(order.validation, order.method))
+        told = {
+            "tokens": self.lessons.tokens,
+            "steps": self.lessons.steps,
+            "n_epochs": self.lessons.epochs,
+            "batch_size": self.lessons.batch,
+            "units": len(self.lessons.units),
+        }
+        _write(order.into / "counted.json", told)
+
+    def walk(self) -> None:
+        """Steps 3 to 5. Raises ``Failed``."""
+        if (self.order.into / "done.json").exists():
+            return
+        with _naming("model"):
+            model = checkpoint.load(self.order.base)
+        dtype = model.embedding.weight.dtype
+        model.float()
+        self._learn(model)
+        self._keep(model.eval(), dtype)
+
+    def _learn(self, model: Any) -> None:
+        order, dpo = self.order, self.order.method == "dpo"
+        torch.manual_seed(order.seed)  # of what adapters begin with
+        for part in (self.lessons, self.held_out):
+            if dpo and part is not None:
+                part.reference = reference_of(model, part.all_of())
+        if order.rank:
+            lora.attach(model, self._lora)
+        lessons = self.lessons
+        run = Run(
+            model,
+            lessons,
+            self._plan(model),
+            order.into / "run",
+            held_out=self.held_out.all_of() if self.held_out else (),
+            loss=Preference(order.beta or 0.1) if dpo else loss_of,
+            told=lambda step: {"trained_tokens": lessons.tokens_after(step)},
+        )
+        try:
+            run.walk()
+        except Diverged as error:
+            raise Failed("learning_rate_multiplier", str(error)) from None
+
+    def _plan(self, model: Any) -> Plan:
+        steps = self.lessons.steps
+        wide = sum(weight.numel() for weight in model.parameters()) > FLOAT32_PARAMETERS_MAX
+        return Plan(
+            steps=steps,
+            micro_batches=self.lessons.micro_batches,
+            lr=self.order.rate(self.config.hidden_size),
+            weight_decay=0.0,
+            warmup=min(100, steps // 10),
+            dtype="bfloat16" if wide else "float32",
+            router_bias_rate=0.0,  # few examples say little about the load
+            evaluate_every=-(-steps // self.lessons.epochs) if self.held_out else 0,
+            save_every=max(1, min(50, steps // 10)),
+        )
+
+    def _keep(self, model: Any, dtype: torch.dtype) -> None:
+        into, order = self.order.into, self.order
+        if order.rank:
+            lora.save(model, self._lora, into / "adapter")
+            lora.merge(model)
+        template = self._template()
+        shutil.rmtree(into / "model", ignore_errors=True)
+        checkpoint.save(model, into / "model", dtype=dtype)
+        for name in BESIDE:
+            if (order.base / name).exists():
+                shutil.copyfile(order.base / name, into / "model" / name)
+        (into / "model" / TEMPLATE).write_text(template)
+        told: dict[str, Any] = {"model": "model", "adapter": "adapter" if order.rank else None, "gguf": None}
+        if order.gguf:
+            told["gguf"] = "model.gguf"
+            (into / "model.gguf").unlink(missing_ok=True)
+            # Small models lose most by fewer bits, and need them least.
+            whole = sum(weight.numel() for weight in model.parameters()) * 2 <= GGUF_BYTES_WHOLE_MAX
+            card = llama.Card(name=order.name or order.base.name, chat_template=template)
+            llama.write(model, self.tokenizer, into / "model.gguf", "F16" if whole else "Q8_0", card)
+        _write(into / "done.json", told)
+
+    @property
+    def _lora(self) -> lora.Lora:
+        return lora.Lora(self.order.rank, self.order.alpha or 2.0 * self.order.rank)
+
+    def _template(self) -> str:
+        """The family's; of a model that learned from no thought it never asks for one."""
+        silent = self.order.method == "supervised" and not thinks(self.order.training)
+        return ("{%- set enable_thinking = false -%}\n" if silent else "") + render.template(self.family)
+
+    def _lessons(self, rows: list[Row]) -> Lessons:
+        units = units_of(rows, 2 if self.order.method == "dpo" else 1)
+        order = self.order
+        return Lessons(units, order.epochs(), order.batch(len(units)), order.seed, self.tokenizer.specials.pad)
+
+
+def family_of(base: Path, fields: dict[str, Any]) -> render.Family:
+    """By which template a checkpoint speaks. Raises ``Refused`` for one that is not here."""
+    kind = str(fields.get("model_type"))
+    if kind in TYPES:
+        return TYPES[kind]
+    if not (base / TEMPLATE).exists():
+        return "glm-4.7"  # a base model has none, and learns this one
+    text = (base / TEMPLATE).read_text()
+    for family in render.FAMILIES:
+        if text.endswith(render.template(family)):
+            return family
+    raise Refused(
+        f"{TEMPLATE} of {base.name} is none of {', '.join(render.FAMILIES)}",
+        hint="Tune the base model of the same size, or add the template's family to chat/render.py.",
+    )
+
+
+def _context(config: Any) -> int:
+    """How many tokens the model reads. Raises ``Refused`` for the classic models."""
+    for name in ("max_position_embeddings", "seq_length"):
+        if hasattr(config, name):
+            return int(getattr(config, name))
+    raise Refused(
+        f"model_type: {config.MODEL_TYPE} fills blanks and holds no conversation",
+        hint="Take a model of the modern line: ChatGLM2 and later.",
+    )
+
+
+@contextmanager
+def _naming(field: str) -> Iterator[None]:
+    """What is refused in here is wrong with this member of the order."""
+    try:
+        yield
+    except (Refused, OSError) as error:
+        raise Failed(field, str(error)) from error
+
+
+def _write(path: Path, told: dict[str, Any]) -> None:
+    atomic.write(path, (json.dumps(told, indent=2) + "\n").encode())
