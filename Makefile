@@ -127,7 +127,7 @@ COMPILE = $(VENV)-lock/bin/pip-compile -q --strip-extras --generate-hashes --no-
 EXTRAS  = postgres valkey documents parquet knowledge glm oracle
 # A lock of an extra begins with serve.txt and holds what it adds. `dev` has every extra, so it is resolved first and
 # the others take its versions: whichever are installed together agree.
-ADDED = awk 'NR == FNR { seen[$$1]; next } /^[^ ]/ { added = !/^#/ && !($$1 in seen) } added' requirements/serve.txt
+ADDED = awk 'NR == FNR { seen[$$1]; next } /^[^ ]/ { added = !/^\#/ && !($$1 in seen) } added' requirements/serve.txt
 lock: ## renew the locks from pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip -q install pip-tools
 	@$(COMPILE) -o requirements/serve.txt pyproject.toml
