@@ -16,8 +16,8 @@ from openmaas.ledger.law import leases
 from openmaas.ledger.posting.batch import post, retire
 from openmaas.ledger.selling.payers import Payer, set_payer
 from openmaas.ledger.spending.funds import Funds, funding
-from openmaas.ledger.spending.holds import Bound, Source
-from openmaas.ledger.spending.leasing import Fill, Step, give_back, lease, open_journal, recall
+from openmaas.ledger.spending.holds import Bound, Fill, Source
+from openmaas.ledger.spending.leasing import Step, give_back, lease, open_journal, recall
 from openmaas.ledger.spending.purse import Purse
 from openmaas.store.changes import Follower, forget, note
 from servers import STORES

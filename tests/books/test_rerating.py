@@ -22,7 +22,8 @@ from openmaas.ledger.posting.hours import Used, list_used
 from openmaas.ledger.posting.receipts import find_posted
 from openmaas.ledger.prices import price_book, set_price
 from openmaas.ledger.selling.standing import next_return
-from openmaas.ledger.spending.leasing import Fill, Step, lease, open_journal
+from openmaas.ledger.spending.holds import Fill
+from openmaas.ledger.spending.leasing import Step, lease, open_journal
 from openmaas.store.audit_log import Actor, list_entries
 from servers import STORES
 from shop import ALL, CLOCK, CNY, PACK, WALLET, Shop

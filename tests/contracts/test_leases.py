@@ -12,8 +12,8 @@ import pytest
 from openmaas.core.clock import Clock
 from openmaas.core.errors import BudgetExceeded, InsufficientFunds
 from openmaas.ledger.book import find_account, top_up, wallet_id
-from openmaas.ledger.spending.holds import Bound, Source
-from openmaas.ledger.spending.leasing import Fill, open_journal
+from openmaas.ledger.spending.holds import Bound, Fill, Source
+from openmaas.ledger.spending.leasing import open_journal
 from openmaas.ledger.spending.purse import Purse
 from openmaas.store.changes import Follower
 from openmaas.store.database import Database

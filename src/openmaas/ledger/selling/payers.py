@@ -22,7 +22,7 @@ from openmaas.ledger.law_sold import budgets, payers
 from openmaas.ledger.prices import check_zone
 from openmaas.ledger.spending.funds import Budget
 from openmaas.ledger.spending.holds import Bound
-from openmaas.ledger.spending.leasing import filled, recall, take_cut
+from openmaas.ledger.spending.leasing import recall, take_cut
 from openmaas.store.changes import note
 from openmaas.store.outbox import announce
 
@@ -129,12 +129,10 @@ def change_budget(
     row = _row(tx, budget_id)
     had, organisation_id = _budget(row), row["organisation_id"]
     bound = _running(tx, clock, msgspec.structs.replace(had, amount_nanos=amount_nanos), organisation_id)
-    assert bound.fill is not None
     begun = tx.execute(sa.select(accounts.c.id).where(accounts.c.id == bound.account_id)).first()
     more = amount_nanos - had.amount_nanos
-    if begun is None:  # now, or the first lease of a relay that has not heard of it begins with the old amount
-        filled(tx, clock, bound.account_id, bound.fill)
-    elif more:
+    tx.execute(budgets.update().where(budgets.c.id == budget_id).values(amount_nanos=amount_nanos))
+    if begun is not None and more:  # else whoever leases of it first begins with what is said now
         account = open_account(tx, bound.account_id)
         cut = account.cut_nanos - more
         if patient and cut > account.free_nanos and account.leased_nanos:
@@ -145,7 +143,6 @@ def change_budget(
             transfer(tx, clock, request_key=key, kind=kind, debit=debit, credit=credit, amount_nanos=-cut)
         tx.execute(accounts.update().where(accounts.c.id == bound.account_id).values(cut_nanos=max(cut, 0)))
         take_cut(tx, clock, open_account(tx, bound.account_id))
-    tx.execute(budgets.update().where(budgets.c.id == budget_id).values(amount_nanos=amount_nanos))
     note(tx, "funds", organisation_id)
     recall(tx, bound.account_id)
     changed = _budget(_row(tx, budget_id))

@@ -20,7 +20,7 @@ from openmaas.ledger.book import find_transfer, open_account, own_id, transfer, 
 from openmaas.ledger.law import accounts, returns
 from openmaas.ledger.law_sold import subscriptions
 from openmaas.ledger.selling.plans import Plan, find_plan
-from openmaas.ledger.spending.leasing import filled, recall
+from openmaas.ledger.spending.leasing import recall
 from openmaas.ledger.spending.plans import PlanTerms, Subscription, month_around
 from openmaas.store.changes import note
 from openmaas.store.outbox import announce
@@ -89,8 +89,8 @@ def change_plan(tx: sa.Connection, clock: Clock, subscription_id: str, plan_id: 
     if had.until_ms > end_ms:  # renewed: the next month is paid too
         left += more
     _pay(tx, clock, had, new, left, f"{had.id}:{now_ms}:{plan_id}")
-    _widen(tx, clock, had, old.terms, new.terms, from_ms)
     changed = revise(tx, had, {"plan_id": plan_id, "next_plan_id": None})
+    _widen(tx, clock, changed, old.terms, new.terms, from_ms)
     _tell(tx, clock, "subscription.changed", changed)
     return changed
 
@@ -252,14 +252,13 @@ def _pay(tx: sa.Connection, clock: Clock, who: Subscription, plan: Plan, nanos: 
 
 def _widen(tx: sa.Connection, clock: Clock, who: Subscription, old: PlanTerms, new: PlanTerms, now_ms: int) -> None:
     """Windows that have begun get what the new plan allows beyond the old one, and give back after its time. The others
-    begin now: the first lease of a relay that has not heard of the change would begin them with the old amount."""
+    begin with what it allows when somebody first leases of them."""
     had = {window.name: window.amount_nanos for window in old.windows}
     for window, bound in zip(new.windows, who.bounds(new, now_ms), strict=True):
         assert bound.fill is not None
         more = window.amount_nanos - had.get(window.name, window.amount_nanos)
         begun = tx.execute(sa.select(accounts.c.id).where(accounts.c.id == bound.account_id)).first()
         if begun is None:
-            filled(tx, clock, bound.account_id, bound.fill)
             continue
         if bound.fill.returns_after_ms is not None:
             _roll(tx, bound.account_id, bound.fill.returns_after_ms)

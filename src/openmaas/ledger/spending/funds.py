@@ -22,8 +22,7 @@ from openmaas.core.usage import Units
 from openmaas.ledger.book import wallet_id
 from openmaas.ledger.law_sold import budgets, packs, payers, plans, subscriptions
 from openmaas.ledger.prices import Price, PriceBook
-from openmaas.ledger.spending.holds import Bound, Source
-from openmaas.ledger.spending.leasing import Fill
+from openmaas.ledger.spending.holds import Bound, Fill, Source
 from openmaas.ledger.spending.plans import PlanTerms, Subscription, add_months, decode_terms
 from openmaas.store.changes import EVERYTHING, Follower
 from openmaas.store.database import Database

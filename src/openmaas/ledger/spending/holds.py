@@ -15,10 +15,16 @@ import msgspec
 
 from openmaas.core.bounds import LEASE_EMPTY_S
 from openmaas.ledger.legs import Leg
-from openmaas.ledger.spending.leasing import Fill
 
 #: A step in the database, numbered when it is done; returns what it granted.
 Book = Callable[..., int]
+
+
+class Fill(msgspec.Struct, frozen=True):
+    """What an account that counts one window begins with. ``returns_after_ms`` makes it a rolling one."""
+
+    amount_nanos: int
+    returns_after_ms: int | None = None
 
 
 class Bound(msgspec.Struct, frozen=True):

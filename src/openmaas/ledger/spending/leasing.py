@@ -1,7 +1,7 @@
 """The book of leases: slices of accounts that a relay may spend, as pure functions of one transaction.
 
-Every account with a bound is leased alike. An account that counts one window (of a plan, or of a budget) is made and
-filled by the first lease that meets it, so nothing must run at midnight; a rolling one gets back what is due.
+Every account with a bound is leased alike. An account that counts one window (of a plan, or of a budget) is made by the
+first lease that meets it (``filling``); a rolling one gets back what is due.
 
 A relay numbers its steps on each account. A step that was done before returns what it returned then: a relay whose
 commit went through and whose answer was lost asks again.
@@ -15,17 +15,12 @@ import sqlalchemy as sa
 from openmaas.core.clock import Clock
 from openmaas.core.errors import StoreFailed
 from openmaas.core.money import show_amount
-from openmaas.ledger.book import Account, add, find_account, find_transfer, open_account, own_id, transfer
+from openmaas.ledger.book import Account, add, find_account, open_account, own_id, transfer
 from openmaas.ledger.law import journals, leases, returns
+from openmaas.ledger.spending.filling import filled
+from openmaas.ledger.spending.holds import Fill
 from openmaas.store.changes import note
 from openmaas.store.outbox import announce
-
-
-class Fill(msgspec.Struct, frozen=True):
-    """What an account that counts one window begins with. ``returns_after_ms`` makes it a rolling one."""
-
-    amount_nanos: int
-    returns_after_ms: int | None = None
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -109,17 +104,6 @@ def leased_elsewhere(tx: sa.Connection, account_id: str, journal_id: str) -> tup
 def recall(tx: sa.Connection, account_id: str, asker: str = "") -> None:
     """Ask every relay but ``asker`` to give back what it leases of this account and does not use."""
     note(tx, "recall", f"{account_id} {asker}")
-
-
-def filled(tx: sa.Connection, clock: Clock, account_id: str, fill: Fill) -> Account:
-    """The account of a window, made and filled when it is not there yet."""
-    account = open_account(tx, account_id, returns_after_ms=fill.returns_after_ms)
-    key = f"grant:{account_id}"
-    if account.posted_nanos or account.leased_nanos or find_transfer(tx, key) is not None:
-        return account
-    debit = own_id("allowance", account.currency)
-    transfer(tx, clock, request_key=key, kind="grant", debit=debit, credit=account_id, amount_nanos=fill.amount_nanos)
-    return open_account(tx, account_id)
 
 
 def refill(tx: sa.Connection, clock: Clock, account: Account) -> Account:

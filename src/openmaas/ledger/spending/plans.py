@@ -13,8 +13,7 @@ from typing import Literal
 import msgspec
 
 from openmaas.core.money import CREDITS
-from openmaas.ledger.spending.holds import Bound
-from openmaas.ledger.spending.leasing import Fill
+from openmaas.ledger.spending.holds import Bound, Fill
 
 #: The base URLs on which a plan can be used, and those on which it is when it says no other: those of coding tools.
 Way = Literal["api", "coding", "anthropic", "responses"]
@@ -28,6 +27,11 @@ class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     kind: Literal["rolling", "cycle", "month"]
     amount_nanos: int  # of credits
     seconds: int = 0  # of a rolling window or a cycle
+
+    @property
+    def fill(self) -> Fill:
+        """What its account begins with."""
+        return Fill(self.amount_nanos, self.seconds * 1000 if self.kind == "rolling" else None)
 
 
 class PlanTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -61,14 +65,14 @@ class Subscription(msgspec.Struct, frozen=True):
     def _bound(self, window: Window, now_ms: int) -> Bound:
         name = f"window:{self.organisation_id}:{self.id}/{window.name}"
         if window.kind == "rolling":
-            return Bound(f"{name}:{CREDITS}", Fill(window.amount_nanos, window.seconds * 1000))
+            return Bound(f"{name}:{CREDITS}", window.fill)
         if window.kind == "cycle":
             length_ms = window.seconds * 1000
             begin_ms = now_ms - (now_ms - self.started_ms) % length_ms
             end_ms = begin_ms + length_ms
         else:
             begin_ms, end_ms = month_around(self.started_ms, now_ms)
-        return Bound(f"{name}/{begin_ms}:{CREDITS}", Fill(window.amount_nanos), end_ms)
+        return Bound(f"{name}/{begin_ms}:{CREDITS}", window.fill, end_ms)
 
 
 decode_terms = msgspec.json.Decoder(PlanTerms).decode
