@@ -4,7 +4,8 @@ A prompt is a text with marks where something is missing. Each blank is filled i
 order that is asked for, and sees the whole text and what was filled before it, as in training: ``<sop>`` at the blank's
 place begins a span, ``<eop>`` (or the end of a document) ends it. Several prompts go side by side, each at its pace.
 
-It does not know tokenizers or servers. Evaluation, examples and the worker call it; who streams takes ``filling``.
+It does not know tokenizers or servers. Evaluation and examples call it; who streams takes ``filling``, and who has
+prompts that come and go takes ``rows.py``, for which a ``Row`` says how blanks follow each other.
 """
 
 from __future__ import annotations
@@ -56,14 +57,19 @@ def sampled(temperature: float, top_p: float, generator: torch.Generator) -> Cho
 
 
 @dataclass(slots=True)
-class _Row:
-    """Where one prompt stands: which blank, and what its span has."""
+class Row:
+    """Where one prompt stands: which blank, and what its span has. Fresh, it is at the first ``<sop>``."""
 
     places: list[int]  # the blanks still to fill, this one first, as places in the prompt
     numbers: list[int]  # the same, as numbers of blanks from left to right
     counts_on: list[bool]  # whether the first position moves along
     token: int  # the next input
     span: list[int] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        """Whether no blank is left."""
+        return not self.places
 
     @property
     def position(self) -> tuple[int, int]:
@@ -76,12 +82,16 @@ class _Row:
     def hear(self, token: int, marks: Marks, span_max: int) -> bool:
         """Take what the model chose. True if it belongs to the span."""
         if token in marks.stops or len(self.span) == span_max:
-            self.places, self.numbers, self.counts_on = self.places[1:], self.numbers[1:], self.counts_on[1:]
-            self.token, self.span = marks.sop, []
+            self.end_span(marks)
             return False
         self.token = token
         self.span.append(token)
         return True
+
+    def end_span(self, marks: Marks) -> None:
+        """Go on to the next blank."""
+        self.places, self.numbers, self.counts_on = self.places[1:], self.numbers[1:], self.counts_on[1:]
+        self.token, self.span = marks.sop, []
 
 
 def infill(
@@ -149,20 +159,20 @@ def filling(
 
     unsaid = torch.tensor([*marks.blanks, marks.sop], device=device)
     ahead = part_a[:, None, None, :]
-    while any(row.places for row in rows):
+    while not all(row.done for row in rows):
         ahead = torch.cat([ahead, ahead.new_ones(len(rows), 1, 1, 1)], dim=-1)
         tokens = torch.tensor([[row.token] for row in rows], device=device)
         positions = torch.tensor([row.position for row in rows], device=device)[:, :, None]
         logits = model.logits(model.hidden(tokens, positions, ahead, cache)[:, -1]).float()
         chosen = choose(logits.index_fill(-1, unsaid, float("-inf"))).tolist()
         for i, (row, token) in enumerate(zip(rows, chosen, strict=True)):
-            if row.places:
+            if not row.done:
                 blank = row.numbers[0]
                 if row.hear(token, marks, span_max):
                     yield i, blank, token
 
 
-def _row(model: Classic, prompt: list[int], marks: Marks, span_max: int, order: Sequence[int] | None) -> _Row:
+def _row(model: Classic, prompt: list[int], marks: Marks, span_max: int, order: Sequence[int] | None) -> Row:
     blanks = [place for place, token in enumerate(prompt) if token in marks.blanks]
     if not blanks:
         raise Refused("prompt: nothing is missing in it", hint="Put a [MASK] or [gMASK] where it is.")
@@ -177,6 +187,13 @@ def _row(model: Classic, prompt: list[int], marks: Marks, span_max: int, order: 
             f"prompt, span_max: {len(prompt)} tokens, and spans of {span_max}",
             hint=f"This model has {model.places} positions; a span has one token at least. Shorten one or the other.",
         )
+    return begun(model, prompt, marks, numbers)
+
+
+def begun(model: Classic, prompt: Sequence[int], marks: Marks, order: Sequence[int] | None = None) -> Row:
+    """A prompt of which nothing is written yet. ``order`` names its blanks; without it they go from left to right."""
+    blanks = [place for place, token in enumerate(prompt) if token in marks.blanks]
+    numbers = list(range(len(blanks)) if order is None else order)
     places = [blanks[number] for number in numbers]
     counts_on = [model.COUNTS_ON and prompt[place] == marks.gmask for place in places]
-    return _Row(places, numbers, counts_on, marks.sop)
+    return Row(places, numbers, counts_on, marks.sop)
