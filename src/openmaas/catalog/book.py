@@ -22,10 +22,11 @@ TASKS = {
     "echo": ("generate", "embed"),
     "search": ("search",),
     "moderator": ("moderate",),
+    "glm": ("generate",),
 }
 LOCAL_KINDS = tuple(TASKS)
 KINDS = (*LOCAL_KINDS, "openai_http")
-WEIGHED_KINDS = ("llama", "embedder")
+WEIGHED_KINDS = ("llama", "embedder", "glm")
 #: What an endpoint's options may say. ``cap``: by which name it is told how much it may generate; ``thinking``: how it
 #: is told to think or not, by ``chat_template_kwargs``, by ``thinking`` or by ``reasoning_effort``; ``calls``: the form
 #: in which it leaves calls in its text; ``tool_choice``: whether it keeps one that demands a call.
@@ -92,7 +93,7 @@ def add_deployment(tx: sa.Connection, deployment: Deployment) -> None:
         _check_url(deployment.url)
         _check_endpoint(deployment.options)
     if (deployment.kind in WEIGHED_KINDS) != bool(deployment.weights):
-        raise FieldInvalid(f"weights belong to {' and '.join(WEIGHED_KINDS)} and to no other kind", field="weights")
+        raise FieldInvalid(f"weights belong to {', '.join(WEIGHED_KINDS)} and to no other kind", field="weights")
     if deployment.local:
         _check_task(deployment, model)
     tx.execute(deployments.insert().values(msgspec.structs.asdict(deployment)))

@@ -21,6 +21,7 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid, ModelUnknown
 from openmaas.engines.echo.cues import read_options
 from openmaas.engines.gguf import check_whole
+from openmaas.engines.glm.folder import check_extra
 from openmaas.engines.search.back_ends import back_end
 from openmaas.engines.spec import check_options
 from openmaas.engines.weights import locate
@@ -103,6 +104,8 @@ def _check_options(deployment: book.Deployment) -> None:
         back_end(options, Clock())
     else:
         check_options(kind, options)
+        if kind == "glm":
+            check_extra()
         if kind == "moderator":
             read_words(Path(str(options.get("words", ""))))
 

@@ -170,9 +170,11 @@ class NewDeployment(Shape):
     """A deployment to start."""
 
     model: ModelName
-    kind: Literal["llama", "embedder", "echo", "search", "moderator", "openai_http"]
+    kind: Literal["llama", "embedder", "echo", "search", "moderator", "glm", "openai_http"]
     served_name: ModelName | None = None
-    weights: Text = Field(default="", max_length=1_000, description="A pulled name or a .gguf path, for llama")
+    weights: Text = Field(
+        default="", max_length=1_000, description="A pulled name, or a path: a .gguf file for llama, a folder for glm"
+    )
     url: str = Field(default="", max_length=1_000, pattern="^(https?://.+)?$")
     api_key: str = Field(
         default="",

@@ -18,6 +18,7 @@ import uvloop
 from openmaas.core.bounds import ENGINE_DRAIN_S
 from openmaas.core.clock import Clock
 from openmaas.core.errors import OpenmaasError
+from openmaas.engines.glm.folder import check_extra
 from openmaas.engines.meter import Meter
 from openmaas.engines.server import Engine, Server
 from openmaas.engines.spec import EngineSpec, read_spec
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 
 
 def build(spec: EngineSpec, meter: Meter, clock: Clock) -> Engine:
-    """The engine of ``spec.kind``. Each kind is imported only where it runs: llama.cpp's library is 100 MB."""
+    """The engine of ``spec.kind``. Each kind is imported only where it runs: llama.cpp's library is 100 MB, and
+    torch is an extra. Raises ``SettingInvalid``, and ``ExtraMissing`` for what is not installed."""
     if spec.kind == "echo":
         from openmaas.engines.echo.engine import Echo  # noqa: PLC0415
 
@@ -43,6 +45,11 @@ def build(spec: EngineSpec, meter: Meter, clock: Clock) -> Engine:
         from openmaas.engines.moderator import Moderator  # noqa: PLC0415
 
         return Moderator(spec, meter)
+    if spec.kind == "glm":
+        check_extra()
+        from openmaas.engines.glm.engine import Glm  # noqa: PLC0415
+
+        return Glm(spec, meter, clock)
     from openmaas.engines.llama.engine import Llama  # noqa: PLC0415
 
     return Llama(spec, meter)

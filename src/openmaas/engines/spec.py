@@ -14,14 +14,14 @@ import msgspec
 from openmaas.core.bounds import SOCKET_PATH_BYTES_MAX
 from openmaas.core.errors import FieldInvalid, SettingInvalid
 
-Kind = Literal["llama", "echo", "embedder", "search", "moderator"]
+Kind = Literal["llama", "echo", "embedder", "search", "moderator", "glm"]
 Option = str | int | float | bool
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One engine: what it serves, where it listens, where it writes its counts.
 
-    ``weights`` is a file (llama) or a folder (embedder); ``template`` is the chat template
+    ``weights`` is a file (llama) or a folder (embedder, glm); ``template`` is the chat template
     in place of the one in ``weights``, when that is wrong; ``context`` is tokens per slot; ``meter`` is the path of the
     append-only count file; ``options`` belong to the kind and are checked by it.
     """
@@ -62,6 +62,7 @@ OPTIONS: dict[str, dict[str, type | tuple[str, ...]]] = {
     "embedder": {"query": bool, "dimensions_min": int},
     "search": dict.fromkeys(("searxng", "engines", "categories", "language", "folder"), str),
     "moderator": {"words": str},
+    "glm": {"threads": int},
 }
 _SAID: dict[type, str] = {int: "a whole number above 0", bool: "true or false", str: "a text"}
 

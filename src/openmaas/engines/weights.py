@@ -1,4 +1,4 @@
-"""Weights: what the catalogue has by name, where it lies once it is pulled, and any GGUF file by path.
+"""Weights: what the catalogue has by name, where it lies once it is pulled, and a GGUF file or a checkpoint by path.
 
 It fetches nothing (``pull.py`` does) and loads nothing (the engines do).
 """
@@ -14,6 +14,7 @@ import msgspec
 from openmaas.core.bounds import SLOT_CONTEXT_TOKENS_MAX
 from openmaas.core.errors import FieldInvalid, ModelUnknown
 from openmaas.engines.gguf import gguf_context
+from openmaas.engines.glm.folder import context_of
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,7 +46,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """Weights on this machine: a GGUF file, or the folder of an embedder. ``context`` is in tokens.
+    """Weights on this machine: a GGUF file, or the folder of an embedder or of a classic GLM. ``context`` is in tokens.
 
     ``template`` is the text of the chat template that stands in for the file's own; empty for none.
     """
@@ -73,9 +74,13 @@ def locate(name_or_path: str, folder: Path) -> Weights:
             place = path if entry.kind == "embedder" else path / entry.file
             return Weights(entry.name, entry.kind, place, entry.context, _template(entry))
     path = Path(name_or_path)
+    if path.is_dir():
+        context = min(context_of(path), SLOT_CONTEXT_TOKENS_MAX)
+        return Weights(path.name.lower().replace(" ", "-"), "glm", path.resolve(), context)
     if not path.is_file():
         known = ", ".join(entry.name for entry in catalogue())
-        raise FieldInvalid(f"{name_or_path!r} is neither a .gguf file nor one of {known}", field="model")
+        said = f"{name_or_path!r} is neither a .gguf file, nor the folder of a classic GLM, nor one of {known}"
+        raise FieldInvalid(said, field="model")
     name = path.stem.lower().replace(" ", "-")
     return Weights(name, "llama", path.resolve(), min(gguf_context(path), SLOT_CONTEXT_TOKENS_MAX))
 

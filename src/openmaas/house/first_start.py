@@ -19,6 +19,7 @@ from openmaas.core.errors import FieldInvalid
 from openmaas.core.money import parse_amount
 from openmaas.core.terms import flat
 from openmaas.engines.gguf import check_whole
+from openmaas.engines.glm.folder import check_extra
 from openmaas.engines.pull import pull
 from openmaas.engines.weights import Weights, catalogue, locate
 from openmaas.files import law as _files_law  # noqa: F401 - as above
@@ -113,7 +114,9 @@ def offer_model(
             said = f"the name {weights.name!r} is already that of {known[0]}; give {settings.model} another one"
             raise FieldInvalid(said, field="model")
         return weights.name
-    if here:
+    if weights.kind == "glm":
+        check_extra()
+    elif here:
         check_whole(weights.path)
     embed, echo = weights.kind == "embedder", weights is ECHO
     deployment = new_deployment(

@@ -1,0 +1,1 @@
+"""Our own engine for classic GLMs: it fills blanks and continues texts, many requests at a time."""
