@@ -121,10 +121,17 @@ def test_a_vendor_that_counts_nothing_is_billed_by_what_was_delivered(customer: 
     customer.has_the_rest_back(receipt)
 
 
-def test_a_whole_answer_without_a_count_is_billed_by_its_length(customer: Customer) -> None:
+def test_a_whole_answer_without_a_count_is_billed_by_the_length_of_what_it_says(customer: Customer) -> None:
     status, told, receipt, size = customer.ask("counts_nothing", stream=False)
     assert status == 200
-    assert counts(receipt) == ("done", size // 4, len(told) // 4, True)
+    said = json.loads(told)["choices"][0]["message"]["content"]
+    assert counts(receipt) == ("done", size // 4, len(said) // 4, True)
+    customer.has_the_rest_back(receipt)
+
+
+def test_a_guess_is_never_more_than_the_caller_asked_for(customer: Customer) -> None:
+    _, _, receipt, size = customer.ask("counts_nothing", stream=False, max_tokens=1)
+    assert counts(receipt) == ("done", size // 4, 1, True)
     customer.has_the_rest_back(receipt)
 
 

@@ -13,7 +13,7 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import ContextExceeded, EngineFailed, OpenmaasError, Refused
 from openmaas.core.usage import Usage
 from openmaas.dialects.dialect import Ask, Reading, Ticket
-from openmaas.dialects.openai.answer import reckoned, whole_usage
+from openmaas.dialects.openai.answer import guessed, reckoned, whole_usage
 from openmaas.dialects.openai.errors import engine_error
 from openmaas.relay.door.message import Answer
 from openmaas.relay.upstream.link import Exchange
@@ -35,6 +35,7 @@ class Flow:
     _size_bytes = 0
     _status = 0
     _usage: Usage | None = None
+    _guess = 0  # tokens of a whole answer that came without a count
     _exchange: Exchange | None = None
     _attached = False
 
@@ -44,6 +45,7 @@ class Flow:
         ask: Ask,
         served_name: str,
         context_tokens: int,
+        output_tokens: int,
         clock: Clock,
         ticket: Ticket,
         headers: bytes,
@@ -54,6 +56,7 @@ class Flow:
         self._answer = answer
         self._clock = clock
         self._context = context_tokens
+        self._output = output_tokens  # the most that all choices together may have
         self._prompt_estimate = min(ask.size_bytes // 4, context_tokens)  # tokens
         self._ask, self._served_name, self._ticket = ask, served_name, ticket
         self._stream: Reading | None = ask.reading(served_name, ticket) if ask.stream else None
@@ -131,19 +134,17 @@ class Flow:
         return "engine_refused" if isinstance(self.error, Refused) else "engine_failed"
 
     def usage(self) -> Usage:
-        """The engine's count, or an estimate: the events that were delivered, and nothing when there were none."""
+        """The engine's count, or an estimate: the events that were delivered, and nothing when there were none; of a
+        whole answer what it says, never more than was asked for."""
         if self._usage is not None:
             return self._usage
         if not self._attached:
             return Usage()
-        if self._stream is not None:
-            seen = self._stream.delivered()
-        else:
-            whole = self._status == 200 and self.error is None
-            seen = Usage(completion_tokens=len(self.last) // 4 if whole else 0, estimated=True)
-        if seen.completion_tokens == 0:
+        whole = self._stream is None and self._status == 200 and self.error is None
+        seen = self._guess if self._stream is None else self._stream.delivered().completion_tokens
+        if not (seen or (whole and self.last)):
             return Usage(estimated=not isinstance(self.error, Refused))  # a refusal counts nothing; else it may have
-        return Usage(self._prompt_estimate, seen.completion_tokens, estimated=True)
+        return Usage(self._prompt_estimate, seen, estimated=True)
 
     def delivered_tokens(self, usage: Usage) -> int:
         """What of ``usage`` the client was sent: an event of a stream is a token, a whole answer is sent whole or not
@@ -186,6 +187,7 @@ class Flow:
         if self._status < 300:
             self.last = self._ask.whole(body, self._served_name, self._ticket)
             self._usage = reckoned(self._usage, self._ask.units)
+            self._guess = min(guessed(body), self._output) if self._usage is None else 0
         elif not self._answer.gone:
             self.error = engine_error(self._status, body)
             if isinstance(self.error, ContextExceeded):  # an engine that told no counts is believed all the same

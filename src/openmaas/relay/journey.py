@@ -147,7 +147,7 @@ class Journey:
             )
             body = ask.forward(replica.served_name, output, replica.manner)
             ticket, tag = Ticket(request_id, opened_ms, ask.model), entrance.dialect.tag(request_id)
-            flow = Flow(answer, ask, replica.served_name, context, self.clock, ticket, tag)
+            flow = Flow(answer, ask, replica.served_name, context, output_max, self.clock, ticket, tag)
             seat.usage = flow.usage
             if seat.standings:
                 answer.extra += rate_headers(seat.standings)
