@@ -33,6 +33,13 @@ def ended(client: anthropic.Anthropic, batch_id: str) -> Any:
     return found
 
 
+def test_message_batches_are_at_the_root_as_messages_are(echo: Installation) -> None:
+    with anthropic.Anthropic(base_url=f"http://127.0.0.1:{echo.port}", api_key=echo.key, max_retries=0) as client:
+        made = client.messages.batches.create(requests=[asked("a")])
+        ended(client, made.id)
+        assert [row.result.type for row in client.messages.batches.results(made.id)] == ["succeeded"]
+
+
 def test_a_message_batch_gives_every_request_its_result(client: anthropic.Anthropic) -> None:
     names = [f"r{number}" for number in range(2)]
     made = client.messages.batches.create(requests=[asked(name) for name in names])

@@ -91,6 +91,8 @@ _MANAGE = (
 
 #: Where files and batches are served, and in whose shapes.
 FORMS: dict[Form, str] = {"openai": "/v1", "zhipu": "/api/paas/v4"}
+#: The other base URL of OpenAI's dialect. What is there is what is at the first one, and told of once.
+OPENAI_TOO = "/api/v1"
 #: Zhipu's base URL for coding tools: a plan pays there.
 CODING = "/api/coding/paas/v4"
 #: Where knowledge is served, by Zhipu's older documentation and SDK and by its newer one.
@@ -127,6 +129,8 @@ def build_app(rooms: Rooms) -> FastAPI:
     for form, prefix in FORMS.items():
         for module in (files, batches, tuning):
             app.include_router(module.routes(rooms, caller, form), prefix=prefix)
+    for module in (files, batches, tuning):
+        app.include_router(module.routes(rooms, caller, "openai"), prefix=OPENAI_TOO, include_in_schema=False)
     for name, prefix in KNOWLEDGE.items():
         for module in (knowledge, documents):
             app.include_router(module.routes(rooms, caller, name), prefix=prefix)
@@ -143,6 +147,7 @@ def build_app(rooms: Rooms) -> FastAPI:
     for name, prefix in agents.PREFIXES.items():
         app.include_router(agents.routes(rooms, caller, name), prefix=prefix)
     app.include_router(message_batches.routes(rooms, caller), prefix="/api/anthropic/v1")
+    app.include_router(message_batches.routes(rooms, caller), prefix="/v1", include_in_schema=False)  # as messages are
     app.include_router(payments.provider_routes(rooms), prefix="/payments")
     _add_errors(app, rooms)
     app.add_middleware(Bodies, keys=rooms.keys)

@@ -31,11 +31,13 @@ _WHOLE_FORM = FILE_BYTES_MAX + FORM_BYTES_MAX + FORM_FIELDS_MAX * FORM_HEAD_BYTE
 #: What a body may have where it may have more: whoever takes it sends it to disk as it comes, or holds it whole.
 _MORE = {
     "/v1/files": _WHOLE_FORM,
+    "/api/v1/files": _WHOLE_FORM,
     "/api/paas/v4/files": _WHOLE_FORM,
     "/api/paas/v4/async/chat/completions": TASK_BODY_BYTES_MAX,
     "/api/paas/v4/chat/completions": BODY_BYTES_MAX,
     "/api/coding/paas/v4/chat/completions": BODY_BYTES_MAX,
     "/api/anthropic/v1/messages/batches": BATCH_BYTES_MAX,
+    "/v1/messages/batches": BATCH_BYTES_MAX,
     "/api/v1/agents": TASK_BODY_BYTES_MAX,
     "/api/paas/v4/agents": TASK_BODY_BYTES_MAX,
     "/api/paas/v4/v1/agents": TASK_BODY_BYTES_MAX,

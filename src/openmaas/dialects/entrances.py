@@ -57,6 +57,7 @@ class Entrances:
             "/v1/responses": Entrance(responses, "chat", "api"),
             "/api/v1/responses": Entrance(responses, "chat", "responses"),
             "/api/v1/chat/completions": Entrance(openai, "chat", "api"),
+            "/api/v1/completions": Entrance(openai, "completions", "api"),
             "/api/v1/embeddings": Entrance(openai, "embeddings", "api"),
             "/api/v1/moderations": Entrance(openai, "moderations", "api"),
             "/api/anthropic/v1/messages": messages,
