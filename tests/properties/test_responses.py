@@ -183,6 +183,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{"type": "code_interpreter"}]}, "tools[0].type"),
     ({"tools": [{"type": "mcp", "server_label": "x"}]}, "tools[0].type"),
     ({"tool_choice": {"type": "file_search"}}, "tool_choice.type"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"tool_choice": "required", "tools": [{"type": "web_search"}]}, "tool_choice"),  # which is passed over
+    (
+        {"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "x"}]}},
+        "tool_choice",
+    ),
     ({"tool_choice": {"type": "function", "name": "x"}}, "tool_choice.name"),
     ({"background": True}, "background"),
     ({"conversation": "conv_1"}, "conversation"),

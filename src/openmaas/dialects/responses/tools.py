@@ -131,12 +131,16 @@ def chosen(choice: str | Chosen | None, tools: tuple[Tool, ...]) -> tuple[tuple[
     if choice is None or isinstance(choice, str):
         if choice not in (None, "auto", "none", "required"):
             raise FieldInvalid("tool_choice must be auto, none, required or an object", field="tool_choice")
+        if choice == "required":
+            _callable(tools)
         return tools, choice  # type: ignore[return-value]  # one of the three, or None
     if choice.type == "allowed_tools":
         allowed = {flat_name(each.namespace, each.name or "") for each in choice.tools or ()}
         if choice.mode not in (None, "auto", "required"):
             raise FieldInvalid("tool_choice.mode must be auto or required", field="tool_choice.mode")
         left = tuple(tool for tool in tools if tool.name in allowed)
+        if choice.mode == "required":
+            _callable(left)
         return left, ("required" if choice.mode == "required" else "auto")
     if choice.type not in ("function", "custom"):
         said = f"tool_choice.type {choice.type!r} is not offered here"
@@ -145,6 +149,13 @@ def chosen(choice: str | Chosen | None, tools: tuple[Tool, ...]) -> tuple[tuple[
     if name not in {tool.name for tool in tools}:
         raise FieldInvalid(f"tool_choice names {name!r}, which is not among the tools", field="tool_choice.name")
     return tools, Named(name)
+
+
+def _callable(tools: tuple[Tool, ...]) -> None:
+    """A forced choice never fails silently: what was left out of the tools cannot be called."""
+    if not tools:
+        said = "tool_choice demands a call, and none of the tools can be called here; declare a function"
+        raise FieldInvalid(said, field="tool_choice")
 
 
 def echoed(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
