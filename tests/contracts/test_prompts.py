@@ -168,6 +168,15 @@ def test_prompts_of_token_ids_are_given_back_as_words(smol: Installation) -> Non
     assert words == told["choices"][0]["text"]
 
 
+def test_no_alternatives_are_still_the_probabilities_of_what_was_said(smol: Installation) -> None:
+    one, none = (good(smol, prompt=SKY, logprobs=asked)["choices"][0]["logprobs"] for asked in (1, 0))
+    assert none["tokens"] == one["tokens"]
+    assert none["token_logprobs"] == pytest.approx(one["token_logprobs"], abs=0.05)
+    given_back = good(smol, prompt=SKY, logprobs=0, echo=True, max_tokens=1)["choices"][0]["logprobs"]
+    assert given_back["token_logprobs"][0] is None
+    assert all(logprob < 0 for logprob in given_back["token_logprobs"][1:])
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -175,6 +184,8 @@ def test_prompts_of_token_ids_are_given_back_as_words(smol: Installation) -> Non
         ({"prompt": "", "echo": True}, "prompt"),
         ({"prompt": [504, "a"], "echo": True}, "prompt"),
         ({"prompt": "a", "logprobs": 21}, "logprobs"),
+        ({"prompt": "a", "best_of": 3}, "best_of"),
+        ({"prompt": "a", "best_of": 3, "n": 2}, "best_of"),
         ({"prompt": "word " * 9000, "echo": True, "logprobs": 1}, None),
     ],
     ids=str,

@@ -66,6 +66,8 @@ class _Completion(_Common, kw_only=True):
     echo: bool | None = None
     suffix: str | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    n: int | None = None
+    best_of: int | None = None
 
 
 _chat = msgspec.json.Decoder(_Chat)
@@ -78,7 +80,10 @@ def check(path: str, body: bytes) -> None:
         asked = decode(_completion, body)
         if asked.echo and not asked.prompt:
             raise FieldInvalid("prompt must not be empty to be given back", field="prompt")
-        if asked.suffix and asked.echo and asked.logprobs:
+        if asked.best_of is not None and asked.best_of != (asked.n or 1):  # llama.cpp passes over it without a word
+            said = "best_of: as many answers are made as are given; ask for n, and choose by their logprobs"
+            raise FieldInvalid(said, field="best_of")
+        if asked.suffix and asked.echo and asked.logprobs is not None:
             said = "echo: the probabilities of a prompt with a gap are not told; leave out suffix, echo or logprobs"
             raise FieldInvalid(said, field="echo")
     elif path == "/v1/chat/completions":

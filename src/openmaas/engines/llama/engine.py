@@ -30,6 +30,8 @@ from openmaas.engines.spec import EngineSpec, check_options
 from openmaas.engines.wire import Exchange
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+#: Of what is said and no alternatives to it; the one that llama.cpp tells is mostly the same token.
+_SAID = msgspec.Raw(b"1")
 _ALWAYS = {
     "stream": msgspec.Raw(b"true"),
     # With usage, a choice's last timings would hang on the usage event, which does not say whose they are.
@@ -117,6 +119,8 @@ class Llama:
         if not embeddings:
             forced = forced_tool(members, tools)
             members.update(_ALWAYS)
+        if exchange.path == "/v1/completions" and _plain(members, "logprobs") == 0:
+            members["logprobs"] = _SAID  # to llama.cpp 0 is none at all
         run = Run(
             answer,
             exchange,
