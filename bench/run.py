@@ -15,6 +15,7 @@ import statistics
 import sys
 import sysconfig
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,18 @@ def through_the_platform(folder: Path) -> tuple[dict[str, float], dict[str, Any]
     return {"engine_through_platform": round(ratio, 3)}, {"embedded": figures, "second_start_s": start_s}
 
 
+def beside_trainers(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
+    """A step of openglm beside others, where torch and transformers are."""
+    if not (find_spec("torch") and find_spec("transformers")):
+        print(
+            "· torch and transformers are not here (make setup-glm setup-oracle), training is left out", file=sys.stderr
+        )
+        return {}, {}
+    from bench import glm  # noqa: PLC0415 - it imports torch, which is an extra
+
+    return glm.measure(folder)
+
+
 def _ratio(figures: dict[str, Any], ours: str, theirs: str) -> float:
     return float(round(figures[ours]["per_cpu_second"] / figures[theirs]["per_cpu_second"], 3))
 
@@ -128,12 +141,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         embedded, embedded_figures = through_the_platform(Path(folder))
         books, books_figures = ledger.measure(Path(folder))
+        training, training_figures = beside_trainers(Path(folder))
         os.sched_setaffinity(0, {OTHER_CORE})
         ratios, figures = beside_proxies(Path(folder))
     optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
     found = {
-        "ratios": {**ratios, **embedded, **books},
-        "figures": {**figures, **embedded_figures, **books_figures},
+        "ratios": {**ratios, **embedded, **books, **training},
+        "figures": {**figures, **embedded_figures, **books_figures, **training_figures},
         "python": f"{platform.python_version()}, {'optimised' if optimised else 'not optimised'} build",
         "journal_durability": "process",
         "rounds": ROUNDS,

@@ -32,9 +32,7 @@ def test_the_other_base_url_of_openai_has_files_batches_tuning_and_completions_t
     with openai.OpenAI(base_url=f"http://127.0.0.1:{echo.port}/api/v1", api_key=echo.key, max_retries=0) as client:
         file_id = upload(client, [line("a")])
         assert client.files.content(file_id).text.startswith('{"custom_id"')
-        made = client.batches.create(
-            input_file_id=file_id, endpoint="/v1/chat/completions", completion_window="24h"
-        )
+        made = client.batches.create(input_file_id=file_id, endpoint="/v1/chat/completions", completion_window="24h")
         batch = ended(client, made.id)
         assert (batch.status, len(lines_of(client, batch.output_file_id))) == ("completed", 1)
         assert client.fine_tuning.jobs.list().data is not None

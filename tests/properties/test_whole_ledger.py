@@ -237,7 +237,7 @@ class WholeLedgerOnPostgresql(WholeLedger):
 
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-#: The long form is 20,000 steps on SQLite: 2,000 took a minute on two busy cores, 5,000 once more than 15 on busier ones.
+#: The long form is 20,000 steps on SQLite: 2,000 took a minute on two busy cores, 5,000 over 15 on busier ones.
 #: Most of it is the audit after each.
 patience = pytest.mark.timeout(7_200 if LONG else 120)
 TestWholeLedger = patience(WholeLedger.TestCase)

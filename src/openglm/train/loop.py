@@ -87,7 +87,7 @@ class Run:
         with Log(self.folder, self.plan.steps, self.step, writes=self.rank == 0) as log:
             while self.step < self.plan.steps:
                 began = time.perf_counter()
-                figures = self._one()
+                figures = self.one()
                 took_s = time.perf_counter() - began
                 self.step += 1
                 rate, mfu = figures.pop("positions") / took_s, work * self.plan.micro_batches / took_s / peak
@@ -97,13 +97,14 @@ class Run:
                 if self._due(self.plan.save_every) or self.step == self.plan.steps:
                     self._save()
 
-    def _one(self) -> dict[str, float]:
+    def one(self) -> dict[str, float]:
+        """One step, from its rate to its balance; returns what the log is told. The count of steps is the caller's."""
         factor = self.schedule(self.step)
         for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
             group["lr"] = group["peak_lr"] * factor
         batches = list(self._batches())
         (count,) = summed(torch.stack([batch.count() for batch in batches]).sum())
-        losses = [self._backward(batch, count) for batch in batches]
+        losses = [self.backward(batch, count) for batch in batches]
         norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip))
         nats, right = summed(*(torch.stack(part).sum() for part in zip(*losses, strict=True)))
         loss = float(nats / count)
@@ -125,7 +126,8 @@ class Run:
         for number in range(first, first + self.plan.micro_batches):
             yield self.source[number].to(self.device)
 
-    def _backward(self, batch: Batch, count: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(self, batch: Batch, count: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of one micro-batch of a step that counts ``count`` positions; its nats and right guesses."""
         with self._precision():
             loss = self.loss(self.model, batch, self.plan.mtp_weight)
         (loss.total * (self.size / count.to(loss.total.dtype))).backward()  # FSDP2 takes the mean over ranks
@@ -151,7 +153,7 @@ class Run:
     def _speed(self) -> tuple[float, float]:
         """(operations of a micro-batch, operations a second of this machine's fastest product)."""
         batch = self.source[self.step * self.plan.micro_batches].to(self.device)
-        work = flops(lambda: self._backward(batch, batch.count()))
+        work = flops(lambda: self.backward(batch, batch.count()))
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         forget(self.model)
