@@ -136,7 +136,11 @@ def measure(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
     plainly, theirs = plain(published), trainer(published, folder)
 
     def times(one: Callable[[], None]) -> Callable[[], None]:
-        return lambda: [one() for _ in range(STEPS)] and None
+        def several() -> None:
+            for _ in range(STEPS):
+                one()
+
+        return several
 
     runs = {"openglm": times(step), "plain": times(plainly), "trainer": theirs}
     for run in runs.values():
