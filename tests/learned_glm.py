@@ -1,4 +1,4 @@
-"""A classic GLM that has learned three texts by heart in a few seconds, as a checkpoint folder: what it fills is known.
+"""A classic GLM that has learned the texts of ``learned_texts.py`` by heart in a few seconds, as a checkpoint folder.
 
 Its tokens are bytes, so that a Chinese character is three of them. It needs torch; who has none does not import it.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from learned_texts import CODE, CODE_FILLED, CODE_REST, GAPS, GAPS_FILLED, POEM, POEM_REST
 from openglm.checkpoint.folder import save
 from openglm.data.batches import stacked
 from openglm.data.parts_ab import Layout, continued, infilled
@@ -17,10 +18,6 @@ from openglm.data.rows import Row
 from openglm.data.tokenizer import Tokenizer, train_bpe
 from openglm.models.glm import Glm, GlmConfig
 
-#: What is written, and what belongs into each blank.
-POEM, POEM_REST = "春眠不觉晓，", "处处闻啼鸟。"
-GAPS, GAPS_FILLED = "春眠[MASK]晓，处处[MASK]鸟。", ["不觉", "闻啼"]
-CODE, CODE_REST, CODE_FILLED = "def add(a, b):\n    return ", "\n", "a + b"
 CONTEXT = 4096
 
 
