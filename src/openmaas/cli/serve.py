@@ -9,8 +9,9 @@ import time
 from typing import Any
 
 import click
+import msgspec
 
-from openmaas.catalog.book import find_model
+from openmaas.catalog.book import find_model, list_deployments
 from openmaas.cli.say import AS_JSON, Progress, plainly, show
 from openmaas.core.clock import Clock
 from openmaas.core.version import VERSION
@@ -20,6 +21,7 @@ from openmaas.house.orders import log_to_stderr
 from openmaas.house.serve import House, bind, hold_folder
 from openmaas.house.settings import read
 from openmaas.store.audit_log import SYSTEM, Actor
+from openmaas.store.database import Database
 
 
 @click.command()
@@ -43,7 +45,7 @@ def serve(*, as_json: bool, **given: Any) -> None:
     listener = bind(settings)
     port = listener.getsockname()[1]
     name = offer_model(database, layout, settings, Actor(SYSTEM, clock), _say, Progress())
-    embeds = database.look(find_model, name).task == "embed"
+    path, members = _example(database, name)
     first = first_start(database, layout, settings, clock)
     if first.key:  # said as soon as it is made: what fails or is stopped after this cannot lose it
         click.echo(f"\n  API key (shown this once): {first.key}\n", err=as_json)
@@ -56,7 +58,8 @@ def serve(*, as_json: bool, **given: Any) -> None:
         if as_json:
             show({"address": address, "key": first.key, "model": name}, as_json=True)
         else:
-            _welcome(address, name, first, layout, time.monotonic() - began_s, embeds=embeds)
+            _welcome(address, name, first, layout, time.monotonic() - began_s)
+            _say_example(address, first, path, {"model": name, **members})
 
     try:
         asyncio.run(house.run(ready))
@@ -69,17 +72,23 @@ def _say(text: str) -> None:
     click.echo(f"· {text}", err=True)
 
 
-def _welcome(address: str, model: str, first: First, layout: Layout, took_s: float, *, embeds: bool) -> None:
-    key = first.key or "$OPENMAAS_KEY"
+def _example(database: Database, model: str) -> tuple[str, dict[str, Any]]:
+    """What its first request may be: a path and members of the body."""
+    if database.look(find_model, model).task == "embed":
+        return "embeddings", {"input": "Hello!"}
+    if any(found.kind == "glm" for found in database.look(list_deployments) if found.model == model):
+        return "completions", {"stream": True, "prompt": "Hello [MASK]!"}
+    return "chat/completions", {"stream": True, "messages": [{"role": "user", "content": "Hello!"}]}
+
+
+def _welcome(address: str, model: str, first: First, layout: Layout, took_s: float) -> None:
     click.echo(f"openmaas {VERSION} serves {model} on {address} ({took_s:.1f} s)\n")
     if not first.key:
         click.echo(f"  a new API key: openmaas keys create --data {layout.data}")
     click.echo(f"  the admin key is in {layout.admin_key}\n")
-    path, body = (
-        "chat/completions",
-        f'{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"Hello!"}}]}}',
-    )
-    if embeds:
-        path, body = "embeddings", f'{{"model":"{model}","input":"Hello!"}}'
+
+
+def _say_example(address: str, first: First, path: str, members: dict[str, Any]) -> None:
+    key, body = first.key or "$OPENMAAS_KEY", msgspec.json.encode(members).decode()
     click.echo(f"curl {address}/v1/{path} -H 'Authorization: Bearer {key}' \\")
     click.echo(f"  -H 'Content-Type: application/json' -d '{body}'\n")

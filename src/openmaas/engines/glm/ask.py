@@ -11,12 +11,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from openmaas.core.bounds import CHOICES_MAX
+from openmaas.core.bounds import CHOICES_MAX, STOPS_MAX
 from openmaas.core.errors import FieldInvalid
 from openmaas.engines.body import check_range, decode
-
-#: More sequences than anybody needs; each is looked for after each token.
-STOPS_MAX = 16
 
 
 class StreamOptions(msgspec.Struct):

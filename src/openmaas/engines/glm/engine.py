@@ -56,7 +56,7 @@ class Glm:
         self.ready = True
 
     def stop(self) -> None:
-        """Let the running turn end."""
+        """Let the running step end."""
         if self._scheduler is not None:
             self._scheduler.stop()
         self._thread.shutdown()

@@ -1,8 +1,8 @@
-"""Which rows are computed next: one turn after the other, each for all that are there (continuous batching).
+"""Which rows are computed next: one step after the other, each for all that are there (continuous batching).
 
-A turn reads one prompt that waits, if a row is free for it, and computes one token of every row whose caller reads. It
-runs in a thread, so that the event loop answers meanwhile; between two turns nothing is computed, and only then rows
-come, go, and are told of. So who leaves stops its work within a turn, and is told a count in which that turn is.
+A step reads one prompt that waits, if a row is free for it, and computes one token of every row whose caller reads. It
+runs in a thread, so that the event loop answers meanwhile; between two steps nothing is computed, and only then rows
+come, go, and are told of. So who leaves stops its work within a step, and is told a count in which that step is.
 
 It knows runs and rows, nothing of bytes. ``engine.py`` gives it runs; nobody else calls the model.
 """
@@ -35,14 +35,14 @@ class Scheduler:
         self._thread = thread
         self._waiting: deque[Group] = deque()
         self._seated: dict[Seat, tuple[Run, Choice]] = {}
-        self._turn: set[Run] = set()  # for whom the thread computes now
+        self._computing: set[Run] = set()  # for whom the thread computes now
         self._leaving: set[Run] = set()
         self._woken = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._walk())
         self._task.add_done_callback(_ended)
 
     def stop(self) -> None:
-        """Take no further turn."""
+        """Take no further step."""
         self._task.cancel()
 
     def add(self, groups: Sequence[Group]) -> None:
@@ -55,9 +55,9 @@ class Scheduler:
         self._woken.set()
 
     def leave(self, run: Run) -> None:
-        """Stop the work of ``run``: now, or when the turn ends that computes for it."""
+        """Stop the work of ``run``: now, or when the step ends that computes for it."""
         self._waiting = deque(group for group in self._waiting if group.run is not run)
-        if run in self._turn:
+        if run in self._computing:
             self._leaving.add(run)
         else:
             self._let_go(run)
@@ -72,7 +72,7 @@ class Scheduler:
                 self._woken.clear()
                 await self._woken.wait()
                 continue
-            self._turn = {self._seated[seat][0] for seat in active} | ({group.run} if group else set())
+            self._computing = {self._seated[seat][0] for seat in active} | ({group.run} if group else set())
             try:
                 told = await loop.run_in_executor(self._thread, self._compute, group, joining, active)
             except (RuntimeError, Refused) as wrong:  # torch's, such as memory that is not there
@@ -80,10 +80,10 @@ class Scheduler:
                 continue
             if group is not None:
                 self._joined(group, joining)
-            turn, self._turn = self._turn, set()
+            computed, self._computing = self._computing, set()
             for seat, _, token in told:
                 self._hear(seat, token)
-            for run in turn:
+            for run in computed:
                 if run in self._leaving:
                     self._leaving.discard(run)
                     self._let_go(run)
@@ -102,7 +102,7 @@ class Scheduler:
         return group, joining
 
     def _compute(self, group: Group | None, joining: Sequence[Choice], active: Sequence[Seat]) -> _Told:
-        """The thread's half of a turn."""
+        """The thread's half of a step."""
         seats = list(active)
         if group is not None:
             chooses: list[Choose | None] = [choice.choose for choice in joining]
@@ -144,10 +144,10 @@ class Scheduler:
         self._rows.leave(seat)
 
     def _fail(self, reason: str) -> None:
-        """The rows are in no known state: all of them are lost, and the next turn begins with none."""
+        """The rows are in no known state: all of them are lost, and the next step begins with none."""
         log.error("a step failed: %s", reason)
-        lost = self._turn | {run for run, _ in self._seated.values()}
-        self._turn, self._leaving = set(), set()
+        lost = self._computing | {run for run, _ in self._seated.values()}
+        self._computing, self._leaving = set(), set()
         self._seated.clear()
         self._rows.clear()
         self._waiting = deque(group for group in self._waiting if group.run not in lost)
@@ -156,7 +156,7 @@ class Scheduler:
 
 
 def _ended(task: asyncio.Task[None]) -> None:
-    """A mistake of ours has ended the turns: nobody would be answered any more, so the supervisor starts us anew."""
+    """A mistake of ours has ended the steps: nobody would be answered any more, so the supervisor starts us anew."""
     if not task.cancelled() and (wrong := task.exception()) is not None:
         log.critical("the scheduler broke", exc_info=wrong)
         os._exit(1)

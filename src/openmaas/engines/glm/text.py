@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from openmaas.core.bounds import CHARACTER_TOKENS_MAX
+
 #: What a decoder writes for bytes that are no character, or not one yet.
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
-#: So many tokens may be waited for until they make whole characters; noise never does.
-_TOGETHER_MAX = 16
 
 
 class Text:
@@ -32,7 +32,7 @@ class Text:
         """A token of the present blank. True if it completed a stop sequence: nothing more is to come for the blank."""
         self._pending.append(token)
         said = self._decode(self._pending)
-        if said.endswith(_BROKEN) and len(self._pending) < _TOGETHER_MAX:
+        if said.endswith(_BROKEN) and len(self._pending) < CHARACTER_TOKENS_MAX:
             return False
         self._pending = []
         return self._say(said)
