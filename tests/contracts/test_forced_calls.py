@@ -115,3 +115,28 @@ def test_the_engine_refuses_the_same_schema_as_it_came(smol: Installation, membe
     schema = {"type": "object", "properties": {member: HARD["properties"][member]}}
     status, _ = answer(smol, "Call it.", "", schema, 8)
     assert status == 400
+
+
+def test_a_schema_with_definitions_can_be_demanded_in_every_dialect(smol: Installation) -> None:
+    """As pydantic writes them for a model within a model."""
+    schema = {
+        "type": "object",
+        "properties": {"to": {"$ref": "#/$defs/Address"}},
+        "required": ["to"],
+        "$defs": {"Address": {"type": "object", "properties": {"city": {"enum": ["Rome"]}}, "required": ["city"]}},
+    }
+    hi, function = [{"role": "user", "content": "Send it."}], {"name": "send", "parameters": schema}
+    again = {"type": "function", "function": {**function, "name": "send_again"}}
+    chat = {"messages": hi, "tools": [{"type": "function", "function": function}, again], "tool_choice": "required"}
+    tools = {"tools": [{"name": "send", "input_schema": schema}], "tool_choice": {"type": "any"}}
+    asked: dict[str, dict[str, Any]] = {
+        "/v1/chat/completions": chat,
+        "/api/paas/v4/chat/completions": chat,
+        "/api/anthropic/v1/messages": {"messages": hi, "max_tokens": 80, **tools},
+        "/v1/responses": {"input": "Send it.", "tools": [{"type": "function", **function}], "tool_choice": "required"},
+    }
+    for path, fields in asked.items():
+        status, _, told = smol.ask("POST", path, {"model": "smollm2-135m", "temperature": 0, **fields})
+        assert status == 200, told
+        assert b"Rome" in told
+        assert b'"send' in told

@@ -45,14 +45,20 @@ def forced_tool(members: dict[str, msgspec.Raw], tools: Any) -> ForcedTool | Non
             "type": "object",
             "properties": {
                 "name": {"const": function["name"]},
-                "arguments": function.get("parameters") or {"type": "object"},
+                "arguments": {"$ref": f"#/$defs/{number}"},
             },
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
-        for function in functions
+        for number, function in enumerate(functions)
     ]
-    schema = shapes[0] if len(shapes) == 1 else {"anyOf": shapes}
+    schema: dict[str, Any] = {
+        **(shapes[0] if len(shapes) == 1 else {"anyOf": shapes}),
+        "$defs": {
+            str(number): _moved(function.get("parameters") or {"type": "object"}, f"#/$defs/{number}")
+            for number, function in enumerate(functions)
+        },
+    }
     members.pop("tools", None)
     members.pop("tool_choice", None)
     members["response_format"] = msgspec.Raw(
@@ -63,6 +69,19 @@ def forced_tool(members: dict[str, msgspec.Raw], tools: Any) -> ForcedTool | Non
     note = {"role": "system", "content": told + msgspec.json.encode(functions).decode()}
     members["messages"] = msgspec.Raw(msgspec.json.encode([note, *messages]))
     return ForcedTool(tuple(function["name"] for function in functions))
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """``schema`` as it must be when its root stands at ``place``: its references to itself begin there."""
+    if isinstance(schema, list):
+        return [_moved(each, place) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved = {name: _moved(value, place) for name, value in schema.items()}
+    target = schema.get("$ref")
+    if isinstance(target, str) and target.startswith("#"):
+        moved["$ref"] = place + target[1:]
+    return moved
 
 
 def _object(text: str) -> dict[str, Any] | None:
