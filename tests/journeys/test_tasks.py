@@ -126,3 +126,13 @@ def test_a_task_that_fails_says_why_and_one_that_cannot_be_is_refused(echo: Inst
     ):
         assert ask(echo, "POST", "/async/chat/completions", {**line("x")["body"], **wrong})[0] == status, wrong
     assert echo.ask("POST", "/api/paas/v4/async/chat/completions", b"{")[0] == 400
+
+
+def test_a_task_that_lacks_something_is_told_what_as_a_chat_is(echo: Installation) -> None:
+    for chat, code, field in (
+        ({"model": "echo"}, "1213", "messages"),
+        ({"messages": []}, "1213", "model"),
+        ({"model": "echo", "messages": "hello"}, "1214", "messages"),
+    ):
+        _, told = ask(echo, "POST", "/async/chat/completions", chat)
+        assert (told["error"]["code"], told["error"]["param"]) == (code, field)

@@ -13,7 +13,8 @@ from fastapi import APIRouter, Depends, Request
 from openmaas.control.reading import Recognise, using
 from openmaas.control.rooms import Rooms
 from openmaas.core.bounds import TASK_KEPT_S, TEXT_BYTES_MAX
-from openmaas.core.errors import BodyInvalid, FieldInvalid
+from openmaas.core.errors import FieldInvalid
+from openmaas.dialects.members import checked, members_of
 from openmaas.identity.face import Caller
 from openmaas.work.book import Asker, Job, add_job, find_job
 from openmaas.work.wanted import TASK, TASK_TARGET, TaskProgress, TaskWanted, text
@@ -45,6 +46,9 @@ class _Chat(msgspec.Struct):
     request_id: str | int | float | None = None  # its own SDK's tests send a time
 
 
+_chat = msgspec.json.Decoder(_Chat)
+
+
 def routes(rooms: Rooms, caller: Recognise) -> APIRouter:
     """The routes over ``rooms`` for whoever ``caller`` recognises."""
     router = APIRouter(tags=["tasks"])
@@ -68,14 +72,9 @@ def routes(rooms: Rooms, caller: Recognise) -> APIRouter:
 
 
 def _wanted(body: bytes) -> TaskWanted:
-    """What is wanted. Raises ``BodyInvalid``, ``FieldInvalid``."""
-    try:
-        chat = msgspec.json.decode(body, type=_Chat)
-        members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except msgspec.ValidationError as error:
-        raise FieldInvalid(str(error), field="body") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BodyInvalid(str(error)) from None
+    """What is wanted. Raises ``BodyInvalid``, ``FieldMissing``, ``FieldInvalid``."""
+    members = members_of(body)
+    chat = checked(_chat, members)
     if chat.stream:
         raise FieldInvalid("an async task cannot stream", field="stream")
     name = "" if chat.request_id is None else str(chat.request_id)
