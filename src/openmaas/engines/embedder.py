@@ -25,12 +25,16 @@ from openmaas.engines.wire import Exchange
 
 
 class _Ask(msgspec.Struct):
-    input: str | list[str]
+    input: str | list[str | int | list[int]]
     encoding_format: str | None = None
     dimensions: int | None = None
 
 
 _decoder = msgspec.json.Decoder(_Ask)
+_TOKENS = (
+    "input must be texts: this model has tokens of its own, and its library takes none. "
+    "LangChain sends texts with check_embedding_ctx_length=False"
+)
 
 
 class Embedder:
@@ -67,7 +71,10 @@ class Embedder:
         if exchange.path != "/v1/embeddings":
             raise FieldInvalid("this model embeds; use /v1/embeddings", field="model")
         ask = decode(_decoder, exchange.body)
-        texts = [ask.input] if isinstance(ask.input, str) else ask.input
+        given = [ask.input] if isinstance(ask.input, str) else ask.input
+        texts = [text for text in given if isinstance(text, str)]
+        if len(texts) < len(given):
+            raise FieldInvalid(_TOKENS, field="input")
         if not texts or len(texts) > INPUTS_MAX or "" in texts:
             raise FieldInvalid(f"input must be 1 to {INPUTS_MAX} texts that are not empty", field="input")
         check_dimensions(ask.dimensions, self._dimensions_min, self._length)
