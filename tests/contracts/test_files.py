@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,18 @@ def test_a_file_of_another_host_says_where_it_is_not(cabinet: Cabinet, tmp_path:
     file = cabinet.put(b"x")
     with pytest.raises(StoreFailed, match="files_folder"):
         Depot(tmp_path / "elsewhere").path(file)
+
+
+def test_programs_that_open_a_new_depot_at_once_call_it_by_one_name(tmp_path: Path) -> None:
+    """Else a job would wait for ever for a worker that has its file and does not know it."""
+    for number in range(50):
+        folder, start = tmp_path / str(number), threading.Barrier(4)
+
+        def begin(folder: Path = folder, start: threading.Barrier = start) -> str:
+            start.wait()
+            return Depot(folder).place
+
+        with ThreadPoolExecutor(4) as programs:
+            found = {each.result() for each in [programs.submit(begin) for _ in range(4)]}
+        assert found == {(folder / "place").read_text().strip()}
+        assert sorted(path.name for path in folder.iterdir()) == ["drafts", "files", "parts", "place"]

@@ -18,7 +18,7 @@ from uuid import uuid4
 from openmaas.core.bounds import COPY_BYTES, FILE_STRAY_S
 from openmaas.core.errors import StoreFailed
 from openmaas.files.book import File
-from openmaas.store.files import private_folder, write_whole
+from openmaas.store.files import private_folder, write_once
 
 
 class Draft:
@@ -69,7 +69,7 @@ class Depot:
         self._parts = private_folder(folder / "parts")
         name = folder / "place"
         if not name.exists():
-            write_whole(name, b"%s\n" % uuid4().hex.encode())
+            write_once(name, b"%s\n" % uuid4().hex.encode())  # several programs begin at once, and must agree
         self.place = name.read_text().strip()
 
     def draft(self) -> Draft:

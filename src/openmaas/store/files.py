@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from uuid import uuid4
 
 from openmaas.core.errors import SettingInvalid
 
@@ -24,6 +25,18 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """``path`` with ``content``, unless it is there: of several who write it at once one does; the others find it."""
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    write_whole(draft, content)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()
 
 
 def lock(path: Path) -> int | None:
