@@ -16,10 +16,11 @@ from office import ISSUER, MILLI, Office
 from openmaas.core.errors import Conflict, ExtraMissing, FieldInvalid, ThingUnknown
 from openmaas.core.invoice import Invoice, Issuer, Party, Tax
 from openmaas.core.terms import Terms, flat
-from openmaas.core.usage import Usage
+from openmaas.core.usage import UNITS, Usage
 from openmaas.documents.html import render_html
 from openmaas.documents.page import page_of
 from openmaas.documents.pdf import render_pdf
+from openmaas.documents.words import WORDS
 from openmaas.house.invoicing import issue_due
 from openmaas.identity.law import organisations
 from openmaas.ledger.book import find_account, top_up
@@ -371,3 +372,8 @@ def test_a_number_that_is_missing_is_named_for_each_prefix_and_year(tmp_path: Pa
     said = ["a number is missing", "is rounded in another way", "does not open with 0, though it is the first"]
     assert [sentence.partition("ZP-2026-000002 ")[2] for sentence in office.disagreements()] == said
     office.database.close()
+
+
+def test_every_unit_that_can_be_counted_has_its_word_in_each_language() -> None:
+    for words in WORDS.values():
+        assert {f"unit_{unit}" for unit in UNITS} <= words.keys()

@@ -10,9 +10,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from openmaas.catalog.law import deployments, models
+from openmaas.catalog.law import agents, aliases, deployments, models
 from openmaas.core.clock import Clock
-from openmaas.core.errors import AlreadyThere, FieldInvalid, ModelUnknown, ThingUnknown
+from openmaas.core.errors import AlreadyThere, Conflict, FieldInvalid, ModelUnknown, ThingUnknown
 from openmaas.store.changes import note
 
 #: Engines that we start ourselves, and what each can do for a model; the others are reached by URL and do what they do.
@@ -40,7 +40,9 @@ Option = str | int | float | bool
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model as customers see it. ``task`` is ``generate``, ``embed``, ``search`` or ``moderate``."""
+    """A model as customers see it. ``task`` is ``generate``, ``embed``, ``search`` or ``moderate``. ``owner`` is the
+    organisation that alone sees it, empty for everybody; ``checkpoint`` the folder that it can be tuned from, empty
+    where there is none."""
 
     name: str
     task: str
@@ -48,6 +50,8 @@ class Model(msgspec.Struct, frozen=True):
     output_tokens_default: int
     description: str
     created_ms: int
+    owner: str = ""
+    checkpoint: str = ""
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -160,6 +164,19 @@ def find_deployments(tx: sa.Connection, name: str) -> list[Deployment]:
         find_model(tx, name)
         raise FieldInvalid(f"the model {name!r} has no deployment", field="name")
     return [row for row in found if row.id == name] or found
+
+
+def remove_model(tx: sa.Connection, name: str) -> Model:
+    """Offer a model no more, and run it no more. Raises ``ModelUnknown``, and ``Conflict`` while it has other names or
+    agents."""
+    found = find_model(tx, name)
+    for table, what in ((aliases, "an alias"), (agents, "an agent")):
+        if tx.execute(sa.select(table.c.model).where(table.c.model == name)).first() is not None:
+            raise Conflict(f"{what} names {name!r}; remove that first", field="model")
+    tx.execute(deployments.delete().where(deployments.c.model == name))
+    tx.execute(models.delete().where(models.c.name == name))
+    note(tx, "catalog", name)
+    return found
 
 
 def find_model(tx: sa.Connection, name: str) -> Model:

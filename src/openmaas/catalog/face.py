@@ -16,10 +16,11 @@ class Offers(msgspec.Struct, frozen=True):
     deployments: list[Deployment]
     aliases: list[Alias] = []
 
-    def find(self, name: str) -> Model | None:
-        """The model that a customer means by ``name``."""
+    def find(self, name: str, organisation_id: str) -> Model | None:
+        """The model that this customer means by ``name``; those of other customers are not there."""
         found = resolve(name, self.models, self.aliases)
-        return None if found is None else self.models[found]
+        model = None if found is None else self.models[found]
+        return model if model is not None and model.owner in ("", organisation_id) else None
 
 
 def offers(tx: sa.Connection) -> Offers:

@@ -15,6 +15,8 @@ models = sa.Table(
     sa.Column("output_tokens_default", sa.Integer, nullable=False),  # when the caller names no maximum
     sa.Column("description", sa.String, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.String, nullable=False, server_default=""),  # the organisation it is for; empty: everybody
+    sa.Column("checkpoint", sa.String, nullable=False, server_default=""),  # the folder to tune from; empty: none
     sa.CheckConstraint("task IN ('generate', 'embed', 'search', 'moderate')"),
     sa.CheckConstraint("context_tokens > 0 AND output_tokens_default >= 0"),
 )

@@ -77,9 +77,9 @@ def routes(rooms: Rooms, caller: Recognise, name: str) -> APIRouter:
     Number = Annotated[int, Query(ge=1)]  # noqa: N806 - the same
     Size = Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)]  # noqa: N806 - the same
 
-    async def check_model(changes: dict[str, Any]) -> None:
+    async def check_model(changes: dict[str, Any], who: Caller) -> None:
         model = changes.get("embedding_model")
-        if model is not None and (await database.read(offers)).find(model) is None:
+        if model is not None and (await database.read(offers)).find(model, who.organisation_id) is None:
             raise ModelUnknown(f"there is no model {model!r}", field="embedding_model")
 
     @router.post("/knowledge", operation_id=f"create_knowledge_{name}")
@@ -89,7 +89,7 @@ def routes(rooms: Rooms, caller: Recognise, name: str) -> APIRouter:
             raise FieldMissing("name is required", field="name")
         if "embedding_model" not in changes:
             raise FieldMissing("embedding_id is required, or embedding_model", field="embedding_id")
-        await check_model(changes)
+        await check_model(changes, who)
         unsaid: dict[str, Any] = dict.fromkeys(("description", "customer_identifier", "bucket_id"), "")
         looks = {"background": "blue", "icon": "question", "embedding_id": 0}
         base = Base(
@@ -136,7 +136,7 @@ def routes(rooms: Rooms, caller: Recognise, name: str) -> APIRouter:
         if body.embedding_model is None and body.embedding_id == base.embedding_id:
             body.embedding_id = None  # the SDK always sends it; the base may have been given another model by name
         changes = _checked(body)
-        await check_model(changes)
+        await check_model(changes, who)
         base = await database.run(change_base, rooms.clock, base_id, asker_of(who), changes)
         return said(rooms, show(base, (await database.read(used, who.project_id)).get(base_id, Used())))
 

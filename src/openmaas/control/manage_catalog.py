@@ -38,6 +38,8 @@ def routes(rooms: Rooms) -> APIRouter:
     async def add_model(body: NewModel, who: Acting) -> dict[str, Any]:
         if body.task == "generate" and not body.output_tokens_default:
             raise FieldInvalid("output_tokens_default must be at least 1", field="output_tokens_default")
+        if body.checkpoint:
+            await asyncio.to_thread(_check_checkpoint, Path(body.checkpoint))
         model = book.Model(**body.model_dump(), created_ms=rooms.clock.wall_ms())
         await database.run(audited(who, "model.create", model.name, book.add_model, body.told()), model)
         return show(model)
@@ -108,6 +110,13 @@ def _check_options(deployment: book.Deployment) -> None:
             check_extra()
         if kind == "moderator":
             read_words(Path(str(options.get("words", ""))))
+
+
+def _check_checkpoint(folder: Path) -> None:
+    for name in ("config.json", "tokenizer.json"):
+        if not folder.is_absolute() or not (folder / name).is_file():
+            said = f"checkpoint must be a folder, named from the root, that has a {name}; {folder} is none"
+            raise FieldInvalid(said, field="checkpoint")
 
 
 def _check_weights(deployment: book.Deployment, folder: Path) -> None:

@@ -14,7 +14,7 @@ from openmaas.core.terms import MINUTES_A_DAY, Band, Hours, Terms
 from openmaas.ledger.prices import Price
 
 #: Units whose price is written per million, as that of tokens; that of the others is for one.
-PER_MILLION = ("character", "storage")
+PER_MILLION = ("character", "storage", "training")
 
 
 def terms_of(body: NewPrice) -> Terms:

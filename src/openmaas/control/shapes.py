@@ -124,6 +124,9 @@ class NewModel(Shape):
     context_tokens: int = Field(gt=0, le=CONTEXT_TOKENS_MAX)
     output_tokens_default: int = Field(default=1024, ge=0, le=CONTEXT_TOKENS_MAX)
     description: Text = Field(default="", max_length=2_000)
+    checkpoint: Text = Field(
+        default="", max_length=1_000, description="Folder with the published layout and tokenizer.json: it can be tuned"
+    )
 
 
 class NewAlias(Shape):
@@ -225,8 +228,9 @@ class NewPrice(Shape):
     cached: Amount | None = Field(default=None, description="Of cached prompt tokens; the input price when absent")
     reasoning: Amount | None = Field(default=None, description="Of tokens spent thinking; the output price when absent")
     bands: list[NewBand] = Field(default=[], max_length=BANDS_MAX, description="Above the first, which stands outside")
-    units: dict[Literal["call", "character", "image", "second", "storage"], Amount] = Field(
-        default={}, description="For one; character, and storage (cached tokens times hours): for a million"
+    units: dict[Literal["call", "character", "image", "second", "storage", "training"], Amount] = Field(
+        default={},
+        description="For one; character, storage (cached tokens times hours) and training (tokens): for a million",
     )
     hours: list[NewHours] = Field(default=[], max_length=BANDS_MAX)
     batch: Amount = Field(default="0.5", description="Factor on what a batch uses")

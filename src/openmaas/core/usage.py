@@ -7,8 +7,9 @@ import msgspec
 
 from openmaas.core.bounds import COUNT_MAX
 
-#: What can be counted and priced beside tokens: ``storage`` is cached tokens times hours.
-UNITS = ("call", "character", "image", "second", "storage")
+#: What can be counted and priced beside tokens: ``storage`` is cached tokens times hours, ``training`` tokens that a
+#: model was tuned by.
+UNITS = ("call", "character", "image", "second", "storage", "training")
 #: So many of each of some ``UNITS``.
 Units = tuple[tuple[str, int], ...]
 

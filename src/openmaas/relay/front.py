@@ -24,6 +24,8 @@ _JSON = b"content-type: application/json\r\n"
 _TEXT = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 #: Pages of the relay itself.
 OWN = ("/healthz", "/readyz", "/metrics")
+#: A model, which the relay tells of and the control plane deletes.
+MODEL = "/v1/models/"
 
 
 class Front:
@@ -41,9 +43,11 @@ class Front:
 
     def gathers(self, method: str, path: str) -> bool:
         """True when the body is needed whole."""
-        return path in self._posts or self._is_own(path)
+        return path in self._posts or self._is_own(method, path)
 
-    def _is_own(self, path: str) -> bool:
+    def _is_own(self, method: str, path: str) -> bool:
+        if method == "DELETE" and path.startswith(MODEL):
+            return False
         return path in OWN or path in self._doorsteps or self._journey.entrances.listing(path) is not None
 
     async def walk(self, request: Request, answer: Answer) -> None:
@@ -80,7 +84,7 @@ class Front:
                 answer.whole(204, b"allow: POST, OPTIONS\r\n", b"")
             else:
                 raise MethodUnknown(f"{path} takes POST, not {method}", field="method")
-        elif self._is_own(path):
+        elif self._is_own(method, path):
             await self._own(request, answer, method, path, request_id)
         else:
             tag = self._journey.entrances.dialect_of(path, request.head.headers).tag(request_id)
@@ -103,7 +107,9 @@ class Front:
             answer.whole(200, _JSON + tag, await self._models(request, path))
 
     def _readiness(self) -> tuple[bool, bytes]:
-        """Ready when every model that has a deployment has one that answers, and we are not shutting down."""
+        """Ready when every model that has a deployment has one that answers, and we are not shutting down. Models that
+        are one customer's are neither waited for nor told of."""
+        known = self._journey.catalog.value.models
         models = {
             line.model: {
                 "ready": any(replica.ready for replica in line.replicas),
@@ -114,7 +120,7 @@ class Front:
                 "waiting": line.waiting,
             }
             for line in self._journey.replicas.lines.values()
-            if line.replicas
+            if line.replicas and not (line.model in known and known[line.model].owner)
         }
         ready = bool(models) and all(model["ready"] for model in models.values()) and not self.draining
         return ready, msgspec.json.encode({"ready": ready, "draining": self.draining, "models": models})
@@ -134,13 +140,15 @@ class Front:
         allowed = {
             model.name: Offer(model.name, model.created_ms, model.context_tokens)
             for model in offers.models.values()
-            if model.name in running and (caller.models is None or model.name in caller.models)
+            if model.name in running
+            and model.owner in ("", caller.organisation_id)
+            and (caller.models is None or model.name in caller.models)
         }
         dialect = entrances.dialect_of(path, request.head.headers)
         name = unquote(entrances.listing(path) or "")
         if not name:
             return dialect.listed(list(allowed.values()), request.head.query)
-        meant = offers.find(name)
+        meant = offers.find(name, caller.organisation_id)
         if meant is not None and meant.name in allowed:
             return dialect.described(allowed[meant.name])
         raise ModelUnknown(f"there is no model {name!r}", field="model")

@@ -93,7 +93,7 @@ class Journey:
     def offer(self, ask: Ask, caller: Caller) -> tuple[int, int]:
         """Context and cap on the output of what is asked for, by whatever name: from here on it has the model's own.
         Raises ``ModelUnknown``, ``ModelNotAllowed``."""
-        model = self.catalog.value.find(ask.model)
+        model = self.catalog.value.find(ask.model, caller.organisation_id)
         if model is None:
             raise ModelUnknown(f"there is no model {ask.model!r}", field="model")
         if caller.models is not None and model.name not in caller.models:
