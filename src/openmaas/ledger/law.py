@@ -121,7 +121,8 @@ journals = sa.Table(
     "journals",
     LAW,
     sa.Column("id", sa.String, primary_key=True),  # one per life of a relay
-    sa.Column("home", sa.String, nullable=False),  # the data folder that it lies in: its poster posts it
+    # The data folder that it lies in: its poster posts it. Empty for what a job leases: that has none, see ``pledges``.
+    sa.Column("home", sa.String, nullable=False),
     sa.Column("started_ms", sa.BigInteger, nullable=False),
     sa.Column("state", sa.String, nullable=False),
     # Everything before the cursor is posted; the oldest request that was open there began at or after the floor.

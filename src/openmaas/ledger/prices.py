@@ -90,6 +90,17 @@ def price_in_tokens(tx: sa.Connection, models: tuple[str, ...] | None) -> None:
         set_price(tx, model=model, currency=TOKENS, terms=ONE_FOR_ONE, from_ms=0, memo="one for one")
 
 
+def price_as(tx: sa.Connection, model: str, base: str, organisation_id: str, now_ms: int) -> None:
+    """Give a model that is this organisation's what its base costs it, from now on: the list prices, its contracts,
+    those that begin later too. What the base costs one day by a newer version is the base's alone."""
+    for price in list_prices(tx, model=base):
+        if price.organisation_id in ("", organisation_id) and (price.until_ms is None or price.until_ms > now_ms):
+            row = {
+                name: getattr(price, name) for name in ("currency", "terms", "from_ms", "until_ms", "organisation_id")
+            }
+            set_price(tx, model=model, memo=f"as {base}", **row)
+
+
 def check_price(currency: str, terms: Terms, from_ms: int, until_ms: int | None) -> None:
     """Raises ``FieldInvalid`` for a version that cannot be."""
     if currency not in (CREDITS, TOKENS):

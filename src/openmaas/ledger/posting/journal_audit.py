@@ -48,7 +48,7 @@ def check_counted(tx: sa.Connection, folder: Path, counted: list[str]) -> list[s
     """What no journal that is here accounts for; ``counted`` has no receipt. Not probes, and not what was asked while a
     relay lived whose journal is not here: that something was lost with it is on record (``Report.lost``)."""
     until = sa.select(journals.c.id, journals.c.started_ms, write_offs.c.at_ms)
-    gone = until.join(write_offs, isouter=True).where(journals.c.state != "replayed")
+    gone = until.join(write_offs, isouter=True).where(journals.c.state != "replayed", journals.c.home != "")
     lives = [(row.started_ms, row.at_ms) for row in tx.execute(gone) if not (folder / row.id).exists()]
     return [
         f"an engine counted {name}, no journal and no receipt has it"

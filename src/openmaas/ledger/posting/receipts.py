@@ -26,9 +26,8 @@ Row = dict[str, Any]
 def find_posted(tx: sa.Connection, request_id: str) -> tuple[Row | None, list[tuple[str, Position]]]:
     """The posted receipt, and where each open journal stood in the same snapshot."""
     row = tx.execute(sa.select(receipts).where(receipts.c.request_id == request_id)).mappings().first()
-    tails = tx.execute(
-        sa.select(journals.c.id, journals.c.floor_segment, journals.c.floor_offset).where(journals.c.state == "open")
-    )
+    here = (journals.c.state == "open") & (journals.c.home != "")
+    tails = tx.execute(sa.select(journals.c.id, journals.c.floor_segment, journals.c.floor_offset).where(here))
     found = None
     if row is not None:
         found = {**row, "charges": _lines(dict(line) for line in tx.execute(charges_of([request_id])).mappings())}

@@ -54,7 +54,8 @@ def write_off(tx: sa.Connection, clock: Clock, folder: Path, journal_id: str, re
 def lost(tx: sa.Connection, folder: Path) -> list[str]:
     """A sentence for each journal that was written off, and for each that is open and not in ``folder``."""
     told = [_told(WriteOff(**row)) for row in tx.execute(sa.select(write_offs).order_by("journal_id")).mappings()]
-    for row in tx.execute(sa.select(journals.c.id, journals.c.home).where(journals.c.state == "open").order_by("id")):
+    here = (journals.c.state == "open") & (journals.c.home != "")
+    for row in tx.execute(sa.select(journals.c.id, journals.c.home).where(here).order_by("id")):
         if not (folder / row.id).exists():
             query = sa.select(leases.c.account_id, leases.c.granted_nanos).where(leases.c.journal_id == row.id)
             held = _amounts({lease.account_id: lease.granted_nanos for lease in tx.execute(query)})

@@ -103,7 +103,7 @@ class Funding(msgspec.Struct, frozen=True):
                 price = self._price(use, pack.account_id.rpartition(":")[2], prices)
                 if price is not None:  # a pack for every model covers those that have a price in it
                     found.append(_source((Bound(pack.account_id),), price, use))
-        found.append(self._wallet(use, prices))
+        found.append(self.wallet(use, prices))
         return found
 
     def seats(self, use: Use) -> int | None:
@@ -119,7 +119,8 @@ class Funding(msgspec.Struct, frozen=True):
                 return subscription, terms
         return None
 
-    def _wallet(self, use: Use, prices: PriceBook) -> Source:
+    def wallet(self, use: Use, prices: PriceBook) -> Source:
+        """Money, and the budgets that count along. Raises ``ModelUnknown`` without a price."""
         price = self._price(use, self.currency, prices)
         if price is None:
             said = f"{use.model!r} has no price in {self.currency} yet; `openmaas models price` sets one"
