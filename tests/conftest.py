@@ -17,7 +17,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A house with the echo engine, shared by the tests that break nothing."""
-    house = Installation(tmp_path_factory.mktemp("echo") / "data")
+    house = Installation(tmp_path_factory.mktemp("echo") / "data", tuning_concurrency="0")  # jobs wait there
     house.start()
     house.ready()
     yield house

@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from installation import Installation
+from tunable import offer
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 WEATHER = {
@@ -321,7 +322,7 @@ def test_a_fine_tuning_job_is_queued_told_of_and_cancelled(echo: Installation) -
     file = client.files.create(file=("examples.jsonl", example), purpose="fine-tune")
     jobs = client.fine_tuning.jobs
     job = jobs.create(
-        model="echo",
+        model=offer(echo),
         training_file=file.id,
         method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}},
         seed=1,

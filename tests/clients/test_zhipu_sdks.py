@@ -11,6 +11,7 @@ import pytest
 
 from installation import Installation
 from searching import Web, attach
+from tunable import offer
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +70,7 @@ def test_zhipuai_queues_lists_cancels_and_deletes_a_fine_tuning_job(echo: Instal
     messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
     examples.write_text(json.dumps({"messages": messages}) + "\n")
     _, key = echo.organisation("1")
-    command = [str(python), str(script), f"http://127.0.0.1:{echo.port}/api/paas/v4", key, str(examples)]
+    command = [str(python), str(script), f"http://127.0.0.1:{echo.port}/api/paas/v4", key, str(examples), offer(echo)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {

@@ -1,5 +1,5 @@
 """What a user of zhipuai's ``fine_tuning`` does, in the SDK's own environment: ``zhipu_tuning_script.py BASE_URL KEY
-FILE``. It prints one JSON object of what came of it."""
+FILE MODEL``. It prints one JSON object of what came of it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import json
 import sys
 from typing import Any
 
-base, key, file = sys.argv[1:]
+base, key, file, model = sys.argv[1:]
 client: Any = importlib.import_module("zhipuai").ZhipuAI(api_key=key, base_url=base, max_retries=0)
 with open(file, "rb") as examples:
     uploaded = client.files.create(file=examples, purpose="fine-tune")
 jobs = client.fine_tuning.jobs
 job = jobs.create(
-    model="echo",
+    model=model,
     training_file=uploaded.id,
     hyperparameters={"n_epochs": 3, "batch_size": "auto"},
     suffix="mine",

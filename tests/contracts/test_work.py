@@ -180,9 +180,9 @@ def test_what_ended_is_forgotten_after_its_time_and_what_is_open_never(office: O
     assert [row.id for row in office.database.look(book.list_jobs, limit=9)] == [other.id]
 
 
-def test_a_job_that_no_worker_claims_has_ended_when_it_is_cancelled(office: Office) -> None:
+def test_a_patient_job_that_nobody_has_begun_has_ended_when_it_is_cancelled(office: Office) -> None:
     job = office.add("ftjob")
-    assert office.claim() is None
+    assert office.claim() is None  # a worker that does not train
     office.now_ms += 5
     ended = office.database.call(book.cancel, office.clock, job.id, "prj_1")
     assert (ended.state, ended.ended_ms, ended.turn) == ("cancelled", office.now_ms, 0)

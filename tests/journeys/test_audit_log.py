@@ -172,6 +172,7 @@ ELSEWHERE = {"ledger write-off", "jobs cancel"}
 USED = (
     *("/v1/files", "/v1/batches", "/v1/fine_tuning/", "/api/paas/v4/", "/api/coding/paas/v4/", "/api/anthropic/"),
     *("/api/v1/agents", "/api/llm-application/"),
+    "/v1/models/",  # of those that a customer has tuned
 )
 
 

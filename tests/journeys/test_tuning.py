@@ -1,4 +1,4 @@
-"""Fine-tuning jobs on a real house: checked, queued, told of, and never said to have run."""
+"""Fine-tuning jobs on a real house that has no trainer: checked, queued, told of, and never said to have run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from batches import client_of, upload
 from installation import Installation
 from official import faults
+from tunable import offer
 
 EXAMPLE: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]}
 BETTER = {
@@ -27,7 +28,9 @@ def ask(house: Installation, method: str, path: str, body: Any = None, **more: A
 
 def begin(house: Installation, base: str = "/v1", **fields: Any) -> dict[str, Any]:
     file_id = upload(client_of(house), [EXAMPLE] * 12, "fine-tune")
-    status, job = ask(house, "POST", f"{base}/fine_tuning/jobs", {"model": "echo", "training_file": file_id, **fields})
+    status, job = ask(
+        house, "POST", f"{base}/fine_tuning/jobs", {"model": offer(house), "training_file": file_id, **fields}
+    )
     assert status == 200, job
     return dict(job)
 
@@ -66,7 +69,7 @@ def test_a_job_is_queued_and_says_what_it_waits_for_in_openai_s_own_shapes(echo:
 def test_jobs_and_events_are_paged_newest_first(echo: Installation) -> None:
     client = client_of(echo, echo.organisation("1")[1])
     file_id = upload(client, [EXAMPLE], "fine-tune")
-    made = [client.fine_tuning.jobs.create(model="echo", training_file=file_id).id for _ in range(5)]
+    made = [client.fine_tuning.jobs.create(model=offer(echo), training_file=file_id).id for _ in range(5)]
     assert [job.id for job in client.fine_tuning.jobs.list(limit=2)] == made[::-1]
     page = client.fine_tuning.jobs.list(limit=2)
     assert ([job.id for job in page.data], page.has_more) == (made[:2:-1], True)
@@ -115,7 +118,7 @@ def test_wrong_lines_are_named_by_number_and_nothing_is_queued(echo: Installatio
     for name in ("training_file", "validation_file"):
         files = {"training_file": upload(client, [EXAMPLE], "fine-tune"), name: upload(client, lines, "fine-tune")}
         with pytest.raises(openai.BadRequestError) as refused:
-            client.fine_tuning.jobs.create(model="echo", **files)
+            client.fine_tuning.jobs.create(model=offer(echo), **files)
         assert refused.value.param == name
         assert "line 2: messages has no answer" in refused.value.message
         assert "line 4: " in refused.value.message
@@ -127,6 +130,7 @@ def test_wrong_lines_are_named_by_number_and_nothing_is_queued(echo: Installatio
     ("wrong", "status", "field"),
     [
         ({"model": "nosuch"}, 404, "model"),
+        ({"model": "echo"}, 400, "model"),
         ({"training_file": "file_nosuch"}, 404, "training_file"),
         ({"validation_file": "file_nosuch"}, 404, "validation_file"),
         ({"training_file": None}, 400, "training_file"),
@@ -155,14 +159,14 @@ def test_wrong_lines_are_named_by_number_and_nothing_is_queued(echo: Installatio
 )
 def test_a_mistake_is_named(echo: Installation, wrong: dict[str, Any], status: int, field: str) -> None:
     file_id = upload(client_of(echo), [EXAMPLE], "fine-tune")
-    body = {"model": "echo", "training_file": file_id, **wrong}
+    body = {"model": offer(echo), "training_file": file_id, **wrong}
     found, told = ask(echo, "POST", "/v1/fine_tuning/jobs", body)
     assert (found, told["error"]["param"]) == (status, field), told
 
 
 def test_another_purpose_project_or_model_is_refused(echo: Installation) -> None:
     client = client_of(echo)
-    body = {"model": "echo", "training_file": upload(client, [EXAMPLE], "batch")}
+    body = {"model": offer(echo), "training_file": upload(client, [EXAMPLE], "batch")}
     status, told = ask(echo, "POST", "/v1/fine_tuning/jobs", body)
     assert (status, told["error"]["param"]) == (400, "training_file")
     job = begin(echo)
@@ -170,5 +174,24 @@ def test_another_purpose_project_or_model_is_refused(echo: Installation) -> None
     for method, end in (("GET", ""), ("GET", "/events"), ("GET", "/checkpoints"), ("POST", "/cancel")):
         assert ask(echo, method, f"/v1/fine_tuning/jobs/{job['id']}{end}", key=key)[0] == 404
     _, narrow = echo.organisation("1", models=["another"])
-    body = {"model": "echo", "training_file": upload(client_of(echo, narrow), [EXAMPLE], "fine-tune")}
+    body = {"model": offer(echo), "training_file": upload(client_of(echo, narrow), [EXAMPLE], "fine-tune")}
     assert ask(echo, "POST", "/v1/fine_tuning/jobs", body, key=narrow)[0] == 403
+
+
+def test_only_a_model_with_a_checkpoint_and_a_price_for_training_is_tuned(echo: Installation) -> None:
+    file_id = upload(client_of(echo), [EXAMPLE], "fine-tune")
+    status, told = ask(echo, "POST", "/v1/fine_tuning/jobs", {"model": "echo", "training_file": file_id})
+    assert (status, told["error"]["param"]) == (400, "model")
+    assert "there is no checkpoint of it here" in told["error"]["message"]
+    folder = echo.data.parent / "no-checkpoint"
+    folder.mkdir(exist_ok=True)
+    body = {"name": "unpriced", "context_tokens": 8, "checkpoint": str(folder)}
+    status, told = echo.admin("POST", "/models", body)
+    assert (status, told["error"]["param"]) == (400, "checkpoint")
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
+    assert echo.admin("POST", "/models", body)[0] == 201
+    assert echo.admin("POST", "/prices", {"model": "unpriced", "input": "1", "output": "1"})[0] == 201
+    status, told = ask(echo, "POST", "/v1/fine_tuning/jobs", {"model": "unpriced", "training_file": file_id})
+    assert (status, told["error"]["param"]) == (400, "model")
+    assert "no price for training" in told["error"]["message"]

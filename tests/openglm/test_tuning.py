@@ -303,7 +303,7 @@ def test_the_process_leaves_with_its_parent_and_goes_on_when_it_is_asked_again(o
     def begun(steps: int) -> None:
         process = subprocess.Popen([sys.executable, "-m", "openglm.tune", "run", "-"], stdin=subprocess.PIPE, text=True)
         assert process.stdin is not None
-        process.stdin.write(line + "\n")
+        process.stdin.write(line + "\ngo\n")
         process.stdin.flush()
         while not (found := read(log)) or found[-1]["step"] < steps:
             assert process.poll() is None

@@ -1,9 +1,11 @@
 """``python -m openglm.tune count|run ORDER``: a tuning as a process of its own.
 
-``ORDER`` is a JSON file (``tune/order.py``), or ``-``: then one line of standard input, which stays open for as long as
-the parent lives; when it ends, so does this. ``count`` reads the files and says in ``counted.json`` how many tokens it
-will be; ``run`` does it. Exit status 0: done. 2: it cannot be done, and ``failed.json`` says which member is wrong and
-why. Anything else: it was cut off, and the same order given again goes on.
+``count`` reads the files and says in ``counted.json`` how many tokens it will be; ``run`` does it. ``ORDER`` is a JSON
+file (``tune/order.py``), or ``-``: then one line of standard input. A second line lets ``run`` go on after it has
+counted, and when the input ends, so does this: who gave the order is gone, or does not want it at this price.
+
+Exit status 0: done. 2: it cannot be done, and ``failed.json`` says which member is wrong and why. Anything else: it was
+cut off, and the same order given again goes on.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from openglm.errors import Refused
 from openglm.tune.order import Order
 from openglm.tune.tuning import Failed, Tuning
 
+NICE = 10  # whoever waits for an answer on the same cores goes first
 USAGE = "usage: python -m openglm.tune count|run ORDER.json (or - for standard input)"
 
 
@@ -36,22 +39,25 @@ def main(arguments: list[str]) -> int:
     except (Refused, OSError) as error:
         print(error, file=sys.stderr)
         return 64
-    if where == "-":
-        threading.Thread(target=_leave_with, args=(sys.stdin,), daemon=True).start()
     if order.threads:
         torch.set_num_threads(order.threads)
     order.into.mkdir(parents=True, exist_ok=True)
     with (order.into / ".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # one that is being killed may still be writing
-        return _done(what, order)
+        return _done(what, order, sys.stdin if where == "-" else None)
 
 
-def _done(what: str, order: Order) -> int:
+def _done(what: str, order: Order, parent: TextIO | None) -> int:
     failed = order.into / "failed.json"
     failed.unlink(missing_ok=True)
     try:
         tuning = Tuning(order)
         if what == "run":
+            if parent is not None:
+                if not parent.readline():
+                    return 1
+                os.nice(NICE)
+                threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
             tuning.walk()
     except (Failed, Refused) as error:
         told = {"field": getattr(error, "field", "hyperparameters"), "message": str(error)}

@@ -134,6 +134,7 @@ def build_app(rooms: Rooms) -> FastAPI:
     for name, prefix in KNOWLEDGE.items():
         for module in (knowledge, documents):
             app.include_router(module.routes(rooms, caller, name), prefix=prefix)
+    app.include_router(tuning.model_routes(rooms, caller), prefix="/v1")
     for routes in (tasks.routes, tuning.deleting_routes):
         app.include_router(routes(rooms, caller), prefix=FORMS["zhipu"])
     for prefix in (FORMS["zhipu"], CODING):

@@ -28,9 +28,11 @@ class Rooms(msgspec.Struct, frozen=True):
     library: Library
     journals: Path
     weights: Path
+    tuned: Path
     meters: Path
     issuer: Issuer
     currency: str
     stripe_webhook_secret: str
     webhooks_private: bool
     responses_days: int
+    trains: bool  # whether a worker of this house may be given a fine-tuning job

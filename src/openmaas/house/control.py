@@ -17,6 +17,7 @@ from openmaas.house.orders import follow_orders, say_ready, told_to_stop
 from openmaas.house.settings import Settings
 from openmaas.identity.face import Keys
 from openmaas.identity.seal import MasterKeys
+from openmaas.jobs.training import can_train
 from openmaas.knowledge.face import Library
 from openmaas.store.changes import Follower
 from openmaas.store.database import Database
@@ -37,12 +38,14 @@ def build_rooms(settings: Settings, layout: Layout, clock: Clock, database: Data
         library=Library(database, files, relays, master, clock),
         journals=layout.journals,
         weights=layout.weights,
+        tuned=layout.tuned,
         meters=layout.meters,
         issuer=issuer_of(settings),
         currency=settings.currency,
         stripe_webhook_secret=settings.stripe_webhook_secret,
         webhooks_private=settings.webhooks_private,
         responses_days=settings.responses_days,
+        trains=bool(settings.tuning_concurrency) and can_train(),
     )
 
 

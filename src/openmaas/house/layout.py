@@ -69,6 +69,11 @@ class Layout(msgspec.Struct, frozen=True):
         return Path(self.data) / "weights"
 
     @property
+    def tuned(self) -> Path:
+        """One folder for each fine-tuning job: its checkpoints, and the model that it made."""
+        return Path(self.data).resolve() / "tuned"
+
+    @property
     def jobs_lock(self) -> Path:
         """Held by the one worker of this folder."""
         return Path(self.data) / "jobs.lock"
@@ -89,7 +94,7 @@ class Layout(msgspec.Struct, frozen=True):
             raise SettingInvalid(
                 f"{tempfile.gettempdir()} is too long a path for sockets; set TMPDIR to a shorter one", field="data"
             )
-        for folder in (Path(self.data), self.journals, self.meters, self.weights):
+        for folder in (Path(self.data), self.journals, self.meters, self.weights, self.tuned):
             private_folder(folder)
         home = Path(self.data) / "home"
         if not home.exists():

@@ -93,6 +93,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int, _about("Lines of batches that this host asks at once; fewer than an engine has slots.", ge=1, le=4096)
     ] = 2
     task_concurrency: Annotated[int, _about("Async tasks that this host runs at once.", ge=1, le=4096)] = 4
+    tuning_concurrency: Annotated[
+        int,
+        _about(
+            "Models that this host tunes at once, where `make setup-glm` was run; 0 leaves it to others.", ge=0, le=64
+        ),
+    ] = 1
+    tuning_rank: Annotated[
+        int, _about("Rank of the adapters by which a model is tuned; 0 moves every weight.", ge=0, le=1024)
+    ] = 16
     cors_origins: Annotated[
         tuple[str, ...], _about("Origins whose pages may call the API from a browser; none by default.")
     ] = ()

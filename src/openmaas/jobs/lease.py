@@ -132,10 +132,15 @@ class Lease:
             if self.over:
                 self._turning.set()
 
-    async def save(self) -> None:
-        """Renew the lease and note the progress now. Raises ``LeaseLost``, ``StoreFailed``."""
+    async def save(self, also: Also = lambda _tx: None) -> None:
+        """Renew the lease and note the progress now, and what ``also`` books. Raises ``LeaseLost``, ``StoreFailed``."""
+
+        def book(tx: sa.Connection) -> Job:
+            also(tx)
+            return beat(tx, self._clock, self.job, self.progress)
+
         async with self._writing:
-            self.job = await self._database.run(beat, self._clock, self.job, self.progress)
+            self.job = await self._database.run(book)
 
     async def end(self, ended: Ended) -> None:
         """The job is over. Raises ``LeaseLost``, ``StoreFailed``."""

@@ -17,7 +17,7 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import LeaseLost, ThingUnknown
 from openmaas.store.changes import note
 from openmaas.work.law import jobs
-from openmaas.work.wanted import AGENT, BATCH, EMBEDDING, MESSAGE_BATCH, TASK, TUNING, UNCLAIMED
+from openmaas.work.wanted import AGENT, BATCH, EMBEDDING, MESSAGE_BATCH, PATIENT, TASK, TUNING
 
 #: How long jobs are told of after their end, by kind.
 KEPT_S = {
@@ -147,12 +147,12 @@ def end(tx: sa.Connection, clock: Clock, job: Job, state: str, progress: str) ->
 
 
 def cancel(tx: sa.Connection, clock: Clock, job_id: str, project_id: str | None = None) -> Job:
-    """Ask for an end; its worker hears of it at once, and one that no worker claims has ended with this. One that has
-    ended stays as it is. Raises ``ThingUnknown``."""
+    """Ask for an end; its worker hears of it at once. A patient one that nobody has begun has ended with this. One that
+    has ended stays as it is. Raises ``ThingUnknown``."""
     found = find_job(tx, job_id, project_id)
     if found.state != "open" or found.cancel_ms is not None:
         return found
-    if found.kind in UNCLAIMED:
+    if found.kind in PATIENT and found.turn == 0:
         return end(tx, clock, found, "cancelled", found.progress)
     now_ms = clock.wall_ms()
     note(tx, "jobs", job_id)
@@ -221,6 +221,11 @@ def still_open(tx: sa.Connection, job_ids: list[str]) -> set[str]:
     """Those of ``job_ids`` that have not ended."""
     query = sa.select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.state == "open")
     return set(tx.execute(query).scalars())
+
+
+def known_jobs(tx: sa.Connection, job_ids: list[str]) -> set[str]:
+    """Those of ``job_ids`` that are still told of."""
+    return set(tx.execute(sa.select(jobs.c.id).where(jobs.c.id.in_(job_ids))).scalars())
 
 
 def prune(tx: sa.Connection, now_ms: int) -> int:

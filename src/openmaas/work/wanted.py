@@ -30,8 +30,8 @@ TASK_TARGET = "/api/paas/v4/chat/completions"
 #: Kinds of jobs; an id begins with its kind.
 BATCH, MESSAGE_BATCH, TASK, AGENT = "batch", "msgbatch", "task", "agent"
 TUNING, EMBEDDING = "ftjob", "embedding"
-#: Of these, those that no worker claims yet.
-UNCLAIMED = frozenset({TUNING})
+#: Of these, those that may find no worker: until one has begun, whoever cancels ends them.
+PATIENT = frozenset({TUNING})
 #: Purposes of files that a message batch has for itself; lists of files leave them out.
 MESSAGE_INPUT, MESSAGE_OUTPUT = "msgbatch_input", "msgbatch_output"
 

@@ -1,0 +1,225 @@
+"""Fine-tuning from the examples to the receipt, on a real house with a real trainer and a model of a few thousand
+parameters."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from batches import client_of, receipts_of, upload
+from installation import Installation
+from official import faults
+
+tiny = pytest.importorskip("tiny_tuning", reason="tuning needs torch: make setup-glm")
+
+NUMBERS = {"n_epochs": 40, "batch_size": 3, "learning_rate_multiplier": 60}
+LONG = {"n_epochs": 50, "batch_size": 1, "learning_rate_multiplier": 1}
+PRICE = {"input": "1", "output": "2", "units": {"training": "1000"}}  # a thousandth for each token
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A house with a model that can be tuned; all its weights move, for adapters need a base that knows something."""
+    folder = tmp_path_factory.mktemp("tuning")
+    found = Installation(folder / "data", tuning_rank="0", starting_credit="1000")
+    found.start()
+    found.ready()
+    try:
+        offer(found, folder / "tiny")
+        yield found
+    finally:
+        found.end()
+
+
+def offer(house: Installation, folder: Path) -> None:
+    base = tiny.base(folder)
+    model = {"name": "tiny", "context_tokens": 256, "output_tokens_default": 32, "checkpoint": str(base)}
+    assert house.admin("POST", "/models", model)[0] == 201
+    assert house.admin("POST", "/prices", {"model": "tiny", **PRICE})[0] == 201
+
+
+def begin(client: openai.OpenAI, lines: list[Any], numbers: dict[str, Any], **fields: Any) -> str:
+    file_id = upload(client, lines, "fine-tune")
+    method: Any = {"type": "supervised", "supervised": {"hyperparameters": numbers}}
+    return client.fine_tuning.jobs.create(
+        model="tiny", training_file=file_id, **{"method": method, "seed": 3, **fields}
+    ).id
+
+
+def until(client: openai.OpenAI, job_id: str, *states: str, step: int = 0) -> Any:
+    """The job, once it has one of these states, and a step that is told of."""
+    deadline = time.monotonic() + 90
+    while True:
+        job = client.fine_tuning.jobs.retrieve(job_id)
+        reached = max((event.data["step"] for event in events(client, job_id) if event.type == "metrics"), default=0)
+        if job.status in states and reached >= step:
+            return job
+        assert time.monotonic() < deadline, (job, reached)
+        assert job.status not in ("failed", "succeeded", "cancelled"), job
+        time.sleep(0.1)
+
+
+def events(client: openai.OpenAI, job_id: str) -> list[Any]:
+    return list(client.fine_tuning.jobs.list_events(job_id, limit=100))
+
+
+def trainers(house: Installation) -> list[int]:
+    """The trainers of a house that run."""
+    workers = house.children("openmaas.house.jobs")
+    return [
+        int(pid) for worker in workers for pid in Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+    ]
+
+
+def worth(tokens: int) -> Decimal:
+    return Decimal(tokens) / 1000
+
+
+@pytest.mark.timeout(240)
+def test_a_tuned_model_is_its_owner_s_alone_answers_as_it_learned_and_is_paid_by_the_token(house: Installation) -> None:
+    owner, key = house.organisation("100")
+    client = client_of(house, key)
+    held_out = upload(client, tiny.chats()[:2], "fine-tune")
+    job_id = begin(client, tiny.chats(), NUMBERS, suffix="My colours!", validation_file=held_out)
+    job = until(client, job_id, "succeeded")
+    name = job.fine_tuned_model
+    assert name == f"ft:tiny:{owner}:My-colours-:{job_id[-8:].lower()}"
+    assert faults("openai", "FineTuningJob", job.to_dict()) == []
+    told = plain(house.ask("GET", f"/v1/fine_tuning/jobs/{job_id}/events?limit=100", key=key))
+    assert faults("openai", "ListFineTuningJobEventsResponse", told) == []
+    assert told["data"][0]["message"] == f"New fine-tuned model created: {name}"
+    metrics = [event.data for event in events(client, job_id) if event.type == "metrics"][::-1]
+    assert [data["step"] for data in metrics] == list(range(1, 81))
+    assert metrics[-1]["train_loss"] < 0.1 < 3 < metrics[0]["train_loss"]
+    assert metrics[-1]["valid_loss"] < 0.1
+    assert metrics[-1]["trained_tokens"] == job.trained_tokens
+    told = plain(house.ask("GET", f"/v1/fine_tuning/jobs/{job_id}/checkpoints", key=key))
+    assert faults("openai", "ListFineTuningJobCheckpointsResponse", told) == []
+    checkpoints = client.fine_tuning.jobs.checkpoints.list(job_id)
+    assert [each.step_number for each in checkpoints.data] == [80, 72]
+
+    house.ready()
+    deadline = time.monotonic() + 30
+    while name not in [model.id for model in client.models.list()]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    for colour, thing in tiny.QUESTIONS.items():
+        said = client.chat.completions.create(
+            model=name, messages=[{"role": "user", "content": f"What is {colour}?"}], temperature=0
+        )
+        assert said.choices[0].message.content == thing
+    assert house.receipt(said._request_id, "posted", key=key)["model"] == name
+
+    (receipt,) = receipts_of(house, job_id, key)
+    assert receipt["units"] == {"training": job.trained_tokens}
+    assert Decimal(receipt["amount"]) == worth(job.trained_tokens)
+    chats = sum(Decimal(row["amount"]) for row in receipts_of(house, None, key))
+    assert house.settled(owner) == 100 - worth(job.trained_tokens) - chats
+
+    _, other = house.organisation("1")
+    assert name not in [model.id for model in client_of(house, other).models.list()]
+    assert house.ask("GET", f"/v1/models/{name}", key=other)[0] == 404
+    assert house.ask("DELETE", f"/v1/models/{name}", key=other)[0] == 404
+    body = {"model": name, "messages": [{"role": "user", "content": "?"}]}
+    assert house.ask("POST", "/v1/chat/completions", body, key=other)[0] == 404
+    assert name.encode() not in house.ask("GET", "/readyz")[2]
+
+    folder = house.data / "tuned" / job_id
+    assert (folder / "model" / "config.json").exists()
+    assert client.models.delete(name).deleted
+    assert not folder.exists()
+    gone(house, name, key)
+    assert name not in json.dumps(house.admin("GET", "/deployments?limit=100"))
+
+
+@pytest.mark.timeout(240)
+def test_a_cancelled_job_stops_at_once_keeps_its_checkpoints_and_pays_for_what_it_trained(house: Installation) -> None:
+    owner, key = house.organisation("100")
+    client = client_of(house, key)
+    job_id = begin(client, tiny.chats(), LONG)
+    until(client, job_id, "running", step=35)
+    assert Decimal(house.wallet(owner)["leased"]) > 0
+    began = time.monotonic()
+    client.fine_tuning.jobs.cancel(job_id)
+    while trainers(house):
+        assert time.monotonic() - began < 10
+        time.sleep(0.02)
+    job = until(client, job_id, "cancelled")
+    assert 0 < job.trained_tokens < 10_000
+    assert client.fine_tuning.jobs.checkpoints.list(job_id).data
+    assert house.settled(owner) == 100 - worth(job.trained_tokens)
+    (receipt,) = receipts_of(house, job_id, key)
+    assert receipt["outcome"] == "client_closed"
+
+
+@pytest.mark.timeout(240)
+def test_killed_trainers_and_workers_are_gone_on_from_and_nothing_is_paid_twice(house: Installation) -> None:
+    owner, key = house.organisation("100")
+    client = client_of(house, key)
+    job_id = begin(client, tiny.chats(), LONG)
+    until(client, job_id, "running", step=35)
+    for pid in trainers(house):
+        os.kill(pid, signal.SIGKILL)
+    until(client, job_id, "running", step=90)
+    house.kill("openmaas.house.jobs")
+    job = until(client, job_id, "succeeded")
+    steps = [event.data["step"] for event in events(client, job_id) if event.type == "metrics"]
+    assert len(steps) == len(set(steps))
+    assert len(receipts_of(house, job_id, key)) == 1
+    assert house.settled(owner) == 100 - worth(job.trained_tokens)
+    assert b"the trainer ended with status -9" in house.log.read_bytes()
+
+
+def test_who_has_not_the_money_is_told_what_is_missing_and_nothing_is_held(house: Installation) -> None:
+    owner, key = house.organisation("0.5")
+    client = client_of(house, key)
+    job = until(client, begin(client, tiny.chats(), NUMBERS), "failed")
+    assert job.error.code == "insufficient_quota"
+    assert "0.50 CNY is free" in job.error.message
+    assert house.settled(owner) == Decimal("0.5")
+    assert receipts_of(house, job.id, key) == []
+
+
+def test_what_only_the_trainer_can_find_wrong_fails_the_job_with_its_field(house: Installation) -> None:
+    client = client_of(house)
+    long = tiny.chat("x" * 2000, "y")
+    job = until(client, begin(client, [*tiny.chats(), long], NUMBERS), "failed")
+    assert job.error.param == "training_file"
+    assert "line 7: it has" in job.error.message
+
+
+def test_on_zhipu_s_wire_the_same_job_runs_and_its_model_is_deleted(house: Installation) -> None:
+    client = client_of(house)
+    base = "/api/paas/v4"
+    file_id = upload(client, tiny.chats(), "fine-tune")
+    body = {"model": "tiny", "training_file": file_id, "hyperparameters": {"n_epochs": 2}}
+    job = plain(house.ask("POST", f"{base}/fine_tuning/jobs", body))
+    name = until(client, job["id"], "succeeded").fine_tuned_model
+    found = plain(house.ask("GET", f"{base}/fine_tuning/jobs/{job['id']}/events"))["data"]
+    measured = next(event["data"] for event in found if event["type"] == "metrics")
+    assert {"epoch", "current_steps", "total_steps", "loss", "acc", "eval_loss", "learning_rate"} <= measured.keys()
+    assert plain(house.ask("DELETE", f"{base}/fine_tuning/fine_tuned_models/{name}"))["model_name"] == name
+    gone(house, name, house.key)
+
+
+def gone(house: Installation, name: str, key: str) -> None:
+    """Wait until the relay has heard that there is no such model."""
+    deadline = time.monotonic() + 20
+    while house.ask("GET", f"/v1/models/{name}", key=key)[0] != 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def plain(told: tuple[int, dict[str, str], bytes]) -> Any:
+    status, _, body = told
+    assert status == 200, body
+    return json.loads(body)
