@@ -144,9 +144,14 @@ def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def _add(writer: gguf.GGUFWriter, name: str, data: np.ndarray, precision: Precision) -> None:
-    kind = gguf.GGMLQuantizationType[precision]
-    if data.ndim < 2 or "ffn_gate_inp" in name:
-        kind = gguf.GGMLQuantizationType.F32
-    elif precision in ("Q8_0", "Q4_0") and data.shape[-1] % 32:
-        kind = gguf.GGMLQuantizationType.F16
+    kind = kind_of(name, data, precision)
     writer.add_tensor(name, gguf.quants.quantize(data, kind), raw_dtype=kind)
+
+
+def kind_of(name: str, data: np.ndarray, precision: Precision) -> gguf.GGMLQuantizationType:
+    """How a tensor is written in a file of this precision: vectors and routers as they are."""
+    if data.ndim < 2 or "ffn_gate_inp" in name or name.endswith("mlp.gate.weight"):
+        return gguf.GGMLQuantizationType.F32
+    if precision in ("Q8_0", "Q4_0") and data.shape[-1] % 32:
+        return gguf.GGMLQuantizationType.F16
+    return gguf.GGMLQuantizationType[precision]
