@@ -10,6 +10,8 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from installation import Installation
 
 HELLO = [{"role": "user", "content": "hi"}]
@@ -130,6 +132,20 @@ def test_an_engine_that_breaks_off_bills_what_was_delivered(echo: Installation) 
     receipt = echo.receipt(headers["x-request-id"], "posted")
     assert receipt["outcome"] == "engine_failed"
     assert 0 < receipt["completion_tokens"] <= 7
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_an_engine_that_breaks_off_bills_the_prompt_that_it_read_and_not_the_size_of_the_body(
+    echo: Installation, path: str
+) -> None:
+    cue = "echo:tokens=50,cut_after=5,cached=2"
+    said = [{"role": "user", "content": "one two three four five"}]
+    body = {"model": "echo", "max_tokens": 64, "stream": True, "messages": said}
+    body |= {"metadata": {"user_id": cue}} if path == "/v1/messages" else {"user": cue}
+    _, headers, _ = echo.ask("POST", path, body)
+    receipt = echo.receipt(headers.get("x-request-id") or headers["request-id"], "posted")
+    assert (receipt["outcome"], receipt["estimated"]) == ("engine_failed", True)
+    assert (receipt["prompt_tokens"], receipt["cached_tokens"]) == (5, 2)
 
 
 def test_an_engine_that_breaks_off_before_its_first_token_costs_nothing_and_its_count_is_booked(

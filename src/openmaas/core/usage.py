@@ -3,6 +3,8 @@ it)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from openmaas.core.bounds import COUNT_MAX
@@ -10,6 +12,7 @@ from openmaas.core.bounds import COUNT_MAX
 #: What can be counted and priced beside tokens: ``storage`` is cached tokens times hours, ``training`` tokens that a
 #: model was tuned by.
 UNITS = ("call", "character", "image", "second", "storage", "training")
+_DIGITS_MAX = 18  #: of a count in a header; Python reads a longer one slowly
 #: So many of each of some ``UNITS``.
 Units = tuple[tuple[str, int], ...]
 
@@ -28,6 +31,24 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     reasoning_tokens: int = 0
     estimated: bool = False
     units: Units = ()
+
+
+#: Headers in which an engine says, before the first token of a stream, what it read and how much of that was cached: a
+#: stream that breaks off never comes to its ``usage``.
+_PROMPT_TOKENS, _CACHED_TOKENS = b"x-prompt-tokens", b"x-cached-tokens"
+
+
+def say_prompt(prompt_tokens: int, cached_tokens: int) -> bytes:
+    """The header lines."""
+    return b"%b: %d\r\n%b: %d\r\n" % (_PROMPT_TOKENS, prompt_tokens, _CACHED_TOKENS, cached_tokens)
+
+
+def prompt_of(headers: Iterable[tuple[bytes, bytes]]) -> Usage | None:
+    """The prompt that the lines tell of; None without a count that can be read."""
+    told = {name.lower(): int(value) for name, value in headers if value.isdigit() and len(value) <= _DIGITS_MAX}
+    if _PROMPT_TOKENS not in told:
+        return None
+    return Usage(_count(told[_PROMPT_TOKENS]), cached_tokens=_count(told.get(_CACHED_TOKENS, 0)), estimated=True)
 
 
 class PromptDetails(msgspec.Struct, gc=False):

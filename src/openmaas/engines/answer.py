@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from openmaas.core.errors import OpenmaasError
-from openmaas.core.usage import Units
+from openmaas.core.usage import Units, say_prompt
 from openmaas.engines.meter import Meter, Outcome
 from openmaas.engines.wire import Exchange, error_body
 
@@ -53,8 +53,9 @@ class Answer:
         )
 
     def events(self, events: list[bytes]) -> None:
-        """Send events in one write."""
-        self._exchange.events(events)
+        """Send events in one write. The first tell what was read: who relays them may never see how they end."""
+        headers = b"" if self._exchange.streaming else say_prompt(self.prompt, self.cached)
+        self._exchange.events(events, headers)
 
     def finish_stream(self, head: bytes | None) -> None:
         """End the stream; ``head``, a JSON object, becomes the usage event (None: usage was not asked for)."""

@@ -106,13 +106,14 @@ class Exchange:
         """Send ``error`` as a whole answer."""
         self.answer(status_of(error), error_body(error))
 
-    def events(self, events: list[bytes]) -> None:
-        """Send events, each its own chunk, in one write; the first call opens the stream."""
+    def events(self, events: list[bytes], headers: bytes = b"") -> None:
+        """Send events, each its own chunk, in one write; the first call opens the stream, with ``headers`` beside its
+        own."""
         chunks = [b"%x\r\ndata: %b\n\n\r\n" % (len(event) + 8, event) for event in events]
         if not self.streaming:
             self.streaming = True
             keep = self._keep_alive and not self._connection.ending
-            chunks.insert(0, _STREAM_HEAD + (b"\r\n" if keep else b"Connection: close\r\n\r\n"))
+            chunks.insert(0, _STREAM_HEAD + headers + (b"\r\n" if keep else b"Connection: close\r\n\r\n"))
         self._connection.write(b"".join(chunks))
 
     def end(self, events: list[bytes], *, keep: bool = True) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from openmaas.core.bounds import ANSWER_BYTES_MAX, ANSWER_END_BYTES_MAX, ERROR_BODY_BYTES_MAX
 from openmaas.core.clock import Clock
 from openmaas.core.errors import ContextExceeded, EngineFailed, OpenmaasError, Refused
-from openmaas.core.usage import Usage
+from openmaas.core.usage import Usage, prompt_of
 from openmaas.dialects.dialect import Ask, Reading, Ticket
 from openmaas.dialects.openai.answer import guessed, reckoned, whole_usage
 from openmaas.dialects.openai.errors import engine_error
@@ -57,7 +59,8 @@ class Flow:
         self._clock = clock
         self._context = context_tokens
         self._output = output_tokens  # the most that all choices together may have
-        self._prompt_estimate = min(ask.size_bytes // 4, context_tokens)  # tokens
+        # As long as the engine says nothing of it, a guess.
+        self._prompt = Usage(min(ask.size_bytes // 4, context_tokens), estimated=True)
         self._ask, self._served_name, self._ticket = ask, served_name, ticket
         self._stream: Reading | None = ask.reading(served_name, ticket) if ask.stream else None
         self._blocks: list[bytes] = []
@@ -75,9 +78,10 @@ class Flow:
         self._answer.on_pressure = self._answer.on_gone = None
         self._exchange = None  # or the two would keep each other, and the body, until the cycle collector runs
 
-    def head(self, status: int, _headers: list[tuple[bytes, bytes]]) -> None:
+    def head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """The engine's status line and headers. Part of ``Sink``."""
         self._status = status
+        self._prompt = prompt_of(headers) or self._prompt
         self.first_byte_at_ms = self._clock.wall_ms()
         if status >= 300:
             self._stream = None  # an error is one JSON body
@@ -134,8 +138,8 @@ class Flow:
         return "engine_refused" if isinstance(self.error, Refused) else "engine_failed"
 
     def usage(self) -> Usage:
-        """The engine's count, or an estimate: the events that were delivered, and nothing when there were none; of a
-        whole answer what it says, never more than was asked for."""
+        """The engine's count, or an estimate: the events that were delivered and the prompt as the engine told it at
+        their head, and nothing when there were none; of a whole answer what it says, never more than was asked for."""
         if self._usage is not None:
             return self._usage
         if not self._attached:
@@ -144,7 +148,7 @@ class Flow:
         seen = self._guess if self._stream is None else self._stream.delivered().completion_tokens
         if not (seen or (whole and self.last)):
             return Usage(estimated=not isinstance(self.error, Refused))  # a refusal counts nothing; else it may have
-        return Usage(self._prompt_estimate, seen, estimated=True)
+        return msgspec.structs.replace(self._prompt, completion_tokens=seen)
 
     def delivered_tokens(self, usage: Usage) -> int:
         """What of ``usage`` the client was sent: an event of a stream is a token, a whole answer is sent whole or not
