@@ -21,6 +21,7 @@ from openmaas.dialects.engine.hear import Events, Hearing
 from openmaas.dialects.engine.say import body
 from openmaas.dialects.openai.chat_answer import ChatVoice
 from openmaas.dialects.pieces import Argued, Called, Counted, Ended, Reply, Said, gathered
+from openmaas.dialects.pieces import Thought as Thinks
 from openmaas.dialects.translated import Translated
 from openmaas.dialects.zhipu.answer import ZhipuVoice
 from openmaas.dialects.zhipu.dialect import Zhipu
@@ -137,6 +138,18 @@ def test_trap_7_what_only_openai_documents_is_understood_here_too() -> None:
     assert asked(response_format=schema).format is not None
     assert asked(response_format={"type": "json_object"}).format is not None
     assert asked(messages=[{"role": "developer", "content": "x"}, *HI]).messages[0].role == "system"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_thoughts_that_were_declined_are_not_shown_though_the_engine_thinks_all_the_same(stream: bool) -> None:
+    pieces = [Thinks("hm"), Said("a"), Ended("stop"), Counted(Usage(1, 2, reasoning_tokens=1))]
+    for thinking, shown in ((None, True), ({"type": "enabled"}, True), ({"type": "disabled"}, False)):
+        told = json.dumps({"model": "m", "messages": HI, "stream": stream, "thinking": thinking})
+        voice = read(told.encode(), keep_thoughts=False)[1]
+        writer = voice.writer(TICKET)
+        said = b"".join(map(writer.say, pieces)) + writer.end() if stream else voice.whole(*gathered(pieces), TICKET)
+        assert (b'"reasoning_content"' in said, b'"content":"a"' in said) == (shown, True)
+        assert b'"reasoning_tokens":1' in said  # they were generated, and cost what they cost
 
 
 def test_trap_20_null_is_absent_and_a_moment_is_a_request_id() -> None:

@@ -20,10 +20,12 @@ _encode = msgspec.json.Encoder().encode
 
 class ChatVoice(msgspec.Struct, frozen=True, kw_only=True):
     """How a caller wants to be told. ``usage``: not at all, in an ``extra`` chunk without choices, or in the ``last``
-    chunk with one; ``whole_calls``: a call comes in one chunk, which is the only shape that every client reads."""
+    chunk with one; ``whole_calls``: a call comes in one chunk, which is the only shape that every client reads;
+    ``thinks``: thoughts are shown, if there are any."""
 
     usage: Literal["none", "extra", "last"] = "none"
     whole_calls: bool = False
+    thinks: bool = True
     reasons: dict[Reason, str] = msgspec.field(default_factory=lambda: REASONS)
     full: str = "length"  # the word for a context that ended
 
@@ -36,7 +38,7 @@ class ChatVoice(msgspec.Struct, frozen=True, kw_only=True):
         choices = [
             {
                 "index": at,
-                "message": _message(reply),
+                "message": _message(reply, thinks=self.thinks),
                 "logprobs": _logprobs(reply.weighed),
                 "finish_reason": self.full if reply.full else self.reasons[reply.reason],
             }
@@ -72,6 +74,8 @@ class ChatWriter:
             case Said():
                 return self._delta(piece.choice, {"content": piece.text})
             case Thought():
+                if not self._voice.thinks:
+                    return b""
                 return self._delta(piece.choice, {"reasoning_content": piece.text})
             case Called() | Argued():
                 return self._call(piece)
@@ -150,13 +154,13 @@ def _logprobs(weighed: list[Json]) -> dict[str, Any] | None:
     return {"content": weighed, "refusal": None} if weighed else None
 
 
-def _message(reply: Reply) -> dict[str, Any]:
+def _message(reply: Reply, *, thinks: bool) -> dict[str, Any]:
     told: dict[str, Any] = {
         "role": "assistant",
         "content": None if reply.calls and not reply.said else reply.said,
         "refusal": None,
     }
-    if reply.thought:
+    if reply.thought and thinks:
         told["reasoning_content"] = reply.thought
     if reply.calls:
         told["tool_calls"] = [

@@ -78,6 +78,7 @@ def read(body: bytes | bytearray, *, keep_thoughts: bool) -> tuple[Conversation,
     voice = ZhipuVoice(
         usage="extra" if extra_usage else "last",
         whole_calls=not own.tool_stream,
+        thinks=thinking.type != "disabled",
         request_id=request_id,
     )
     return asked, voice, tools.finds or wants_check(members)
