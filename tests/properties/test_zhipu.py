@@ -16,7 +16,7 @@ from openmaas.core import errors as e
 from openmaas.core.clock import Clock
 from openmaas.core.usage import Usage
 from openmaas.dialects.conversation import Conversation, Media, Message, Text, Thought
-from openmaas.dialects.dialect import Manner, Ticket
+from openmaas.dialects.dialect import Manner, Ticket, language_of
 from openmaas.dialects.engine.hear import Events, Hearing
 from openmaas.dialects.engine.say import body
 from openmaas.dialects.openai.chat_answer import ChatVoice
@@ -150,6 +150,33 @@ def test_thoughts_that_were_declined_are_not_shown_though_the_engine_thinks_all_
         said = b"".join(map(writer.say, pieces)) + writer.end() if stream else voice.whole(*gathered(pieces), TICKET)
         assert (b'"reasoning_content"' in said, b'"content":"a"' in said) == (shown, True)
         assert b'"reasoning_tokens":1' in said  # they were generated, and cost what they cost
+
+
+@pytest.mark.parametrize(
+    ("wanted", "language"),
+    [
+        ("", ""),
+        ("*", ""),
+        ("fr, *;q=0.5", ""),
+        ("zh", "zh"),
+        ("zh-Hans-CN", "zh"),
+        ("en-US,en", "en"),
+        ("en;q=0.1, zh;q=0.9", "zh"),
+        ("zh;q=0.1, en;q=0.9", "en"),
+        ("en;q=0.5, zh;q=0.5", "en"),
+        ("fr, zh", "zh"),
+        ("fr, zh;q=0.2, en;q=0.8", "en"),
+        ("ZH ; Q=1.0", "zh"),
+        ("fr", "en"),
+        ("zhx", "en"),
+        ("zh;q=0", "en"),
+        ("en;q=0", ""),
+        ("zh;q=0, *", "en"),
+        ("en;q=x, zh", "zh"),
+    ],
+)
+def test_the_language_is_what_the_caller_likes_best_of_what_is_spoken(wanted: str, language: str) -> None:
+    assert language_of({b"accept-language": wanted.encode()} if wanted else {}) == language
 
 
 def test_trap_20_null_is_absent_and_a_moment_is_a_request_id() -> None:

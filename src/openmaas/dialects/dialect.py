@@ -8,6 +8,7 @@ the values of ``conversation`` and ``pieces``.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -23,6 +24,9 @@ from openmaas.core.usage import Units, Usage
 MAX_TOKENS, MAX_COMPLETION_TOKENS = "max_tokens", "max_completion_tokens"
 #: The kind of what is made of several requests, such as a search and a chat: the control plane asks them one by one.
 COMPOSED = "composed"
+#: In which errors can be told.
+SPOKEN = ("en", "zh")
+_WEIGHT = re.compile(r"[01](\.\d{0,3})?")
 #: Sent again they would fail again; the header is what SDKs and coding tools obey.
 NO_RETRY = (e.InsufficientFunds, e.Conflict, e.OverLimit, e.NotRecognised, e.NotAllowed)
 
@@ -215,8 +219,24 @@ def rate_headers(standings: Iterable[Standing]) -> bytes:
 
 
 def language_of(headers: dict[bytes, bytes]) -> str:
-    """The first language of ``Accept-Language`` (RFC 9110 §12.5.4), without its region: ``en``, ``zh``, or empty."""
-    return headers.get(b"accept-language", b"")[:2].decode("latin-1").lower()
+    """Which of ``SPOKEN`` the caller likes best, by the weights of ``Accept-Language`` (RFC 9110 §12.5.4) and then in
+    its order, without regions; empty for whatever the dialect speaks by itself, ``en`` when only others are wanted."""
+    wanted = headers.get(b"accept-language", b"").decode("latin-1").lower()
+    weights: dict[str, float] = {}
+    for each in wanted.split(","):
+        tag, _, weight = "".join(each.split()).partition(";q=")
+        language = tag.partition("-")[0]
+        if language in SPOKEN or language == "*":
+            weights[language] = max(weights.get(language, 0.0), _weight(weight))
+    if not any(weights.values()) or (weights.get("zh") == 0 and "*" in weights):
+        return "en" if wanted.strip() and weights.get("en") != 0 else ""
+    best = max(weights, key=weights.__getitem__)
+    return "" if best == "*" else best
+
+
+def _weight(said: str) -> float:
+    """Of one language: 1 without a number, 0 when it is none."""
+    return (float(said) if _WEIGHT.fullmatch(said) else 0.0) if said else 1.0
 
 
 def shown(error: msgspec.Raw) -> str:
