@@ -3,8 +3,8 @@
     python recipes/poetry.py --into data/poetry                       # an hour on two cores; call it again to go on
     openmaas serve --model data/poetry/model                          # the engine of kind glm; then /v1/completions
 
-Characters are tokens; half of the batches blank short spans ([MASK]), half the rest of a poem or a part of it ([gMASK]).
-From top to bottom: data, objective, model, training, and a look at what it has learned.
+Characters are tokens. Half of the batches blank short spans ([MASK]), half the rest of a poem or a part of it
+([gMASK]). From top to bottom: data, objective, model, training, and a look at what it has learned.
 """
 
 from __future__ import annotations
