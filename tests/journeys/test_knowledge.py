@@ -159,7 +159,7 @@ def test_deletion_deletes_and_another_project_s_ids_do_not_exist(echo: Installat
         ("DELETE", f"/document/{one}"),
     ):
         status, told = ask(echo, method, OPEN + path, {} if method in ("PUT", "POST") else None, key=key)
-        assert (status, told["error"]["code"]) == (404, "1222"), (method, path)
+        assert (status, told["error"]["code"]) == (404, "1214"), (method, path)
     assert search(echo, "x", base_id, key=key)[0] == search(echo, "x", theirs, base_id, key=key)[0] == 404
     assert upload(echo, base_id, "x.txt", b"x", key)["status"] == 404
     assert ask(echo, "DELETE", f"{PAAS}/document/{one}")[1]["deleted"] is True

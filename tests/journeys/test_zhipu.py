@@ -123,6 +123,45 @@ def test_a_mistake_has_zhipu_s_code(house: Installation, body: Any, status: int,
     assert param in (None, told["error"]["param"])
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("batches", {"endpoint": "/v4/chat/completions"}, "input_file_id"),
+        ("batches", {"input_file_id": "file_x"}, "endpoint"),
+        ("embeddings", {"model": "echo"}, "input"),
+        ("embeddings", {"model": "echo", "input": None}, "input"),
+        ("embeddings", {"input": "x"}, "model"),
+        ("rerank", {"query": "x", "documents": ["y"]}, "model"),
+        ("chat/completions", {"messages": HI}, "model"),
+        ("fine_tuning/jobs", {"model": "echo"}, "training_file"),
+    ],
+)
+def test_what_is_missing_is_told_as_missing_wherever_it_is_missed(
+    house: Installation, path: str, body: Any, param: str
+) -> None:
+    status, _, told = post(house, f"{PAAS}/{path}", body)
+    assert (status, told["error"]["code"], told["error"]["param"]) == (400, "1213", param), told
+    assert told["error"]["message"].startswith(f"未正常接收到 `{param}` 参数。")
+
+
+@pytest.mark.parametrize(
+    ("path", "param"),
+    [
+        ("files/file_x/content", "file_id"),
+        ("batches/batch_x", "id"),
+        ("async-result/task_x", "id"),
+        ("knowledge/know_x", "knowledge_id"),
+    ],
+)
+def test_a_record_that_is_not_there_is_no_path_that_is_not_there(house: Installation, path: str, param: str) -> None:
+    for language, said in (("zh", "不存在"), ("en", "no such record")):
+        status, _, answer = house.ask("GET", f"{PAAS}/{path}", headers={"accept-language": language})
+        told = json.loads(answer)["error"]
+        assert (status, told["code"], told["param"]) == (404, "1214", param), told
+        assert said in told["message"]
+        assert "API" not in told["message"]
+
+
 def test_paths_that_are_not_there_are_refused_in_zhipu_s_words(house: Installation) -> None:
     for path in (f"{PAAS}/nosuch", f"{CODING}/nosuch", "/api/monitor/nosuch"):
         status, _, told = house.ask("GET", path)

@@ -46,6 +46,7 @@ from openmaas.control.shapes import REFUSED
 from openmaas.core.errors import (
     BodyInvalid,
     FieldInvalid,
+    FieldMissing,
     Internal,
     KeyUnknown,
     MethodUnknown,
@@ -195,6 +196,8 @@ def _add_errors(app: FastAPI, rooms: Rooms) -> None:
         if first["type"] == "json_invalid":
             return await own(request, BodyInvalid(str(first.get("ctx", {}).get("error", ""))))
         field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+        if first["type"] == "missing" and field:
+            return await own(request, FieldMissing(f"{field} is required", field=field))
         return await own(request, FieldInvalid(f"{field or 'body'}: {first['msg']}", field=field or "body"))
 
     async def unknown(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from openmaas.core.bounds import CHOICES_MAX, MEDIA_TOKENS, TEMPLATE_TOKENS, TEXT_BYTES_MAX
-from openmaas.core.errors import BodyInvalid, FieldInvalid
+from openmaas.core.errors import BodyInvalid, FieldInvalid, FieldMissing
 from openmaas.core.usage import Units
 from openmaas.dialects.asked import Asked
 from openmaas.dialects.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, Manner, Reading, Ticket
@@ -78,7 +78,8 @@ class Ask:
         self.size_bytes = len(body)
         self.model: str = _take(members, "model", _text, "")
         if not self.model or len(self.model) > TEXT_BYTES_MAX:
-            raise FieldInvalid("model is required and names one of GET /v1/models", field="model")
+            kind_of = FieldInvalid if "model" in members else FieldMissing
+            raise kind_of("model is required and names one of GET /v1/models", field="model")
         generates = kind in _GENERATING
         self.stream = "stream" in members and generates and bool(_take(members, "stream", _flag, None))
         self.include_usage = "stream_options" in members and _include_usage(members)

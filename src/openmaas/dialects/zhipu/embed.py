@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from openmaas.core.bounds import EMBEDDED_MAX, RERANK_TEXT_LENGTH_MAX, RERANKED_MAX
-from openmaas.core.errors import EngineFailed, FieldInvalid
+from openmaas.core.errors import EngineFailed, FieldInvalid, FieldMissing
 from openmaas.dialects.conversation import Json
 from openmaas.dialects.dialect import Ticket
 from openmaas.dialects.members import checked, members_of
@@ -50,7 +50,9 @@ class Embedding(Ask):
     def __init__(self, body: bytes | bytearray) -> None:
         super().__init__("embeddings", _encode(_plain(members_of(body))))
         inputs = self.members.get("input")
-        if inputs is not None and memoryview(inputs)[0] == ord("[") and len(_inputs.decode(inputs)) > EMBEDDED_MAX:
+        if inputs is None:
+            raise FieldMissing("input is required: a text or a list of texts", field="input")
+        if memoryview(inputs)[0] == ord("[") and len(_inputs.decode(inputs)) > EMBEDDED_MAX:
             raise FieldInvalid(f"input may have at most {EMBEDDED_MAX} texts here", field="input")
 
     def whole(self, body: bytes, _served_name: str, _ticket: Ticket) -> bytes:
@@ -88,8 +90,8 @@ class Reranking(Ask):
         for field, texts in (("query", [asked.query]), ("documents", asked.documents)):
             if not all(0 < len(text) <= RERANK_TEXT_LENGTH_MAX for text in texts):
                 raise FieldInvalid(f"{field} must have 1 to {RERANK_TEXT_LENGTH_MAX} characters", field=field)
-        inner = {"model": members.get("model", _NULL), "input": [asked.query, *asked.documents]}
-        super().__init__("embeddings", _encode(inner | {"encoding_format": "float"}))
+        inner: dict[str, Any] = {"input": [asked.query, *asked.documents], "encoding_format": "float"}
+        super().__init__("embeddings", _encode({name: members[name] for name in members if name == "model"} | inner))
         self._wanted, self._request_id = asked, text_of(told, "request_id")
 
     def whole(self, body: bytes, _served_name: str, ticket: Ticket) -> bytes:

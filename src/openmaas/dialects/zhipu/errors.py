@@ -78,6 +78,7 @@ TABLE: dict[type[OpenmaasError], Row] = {
         "Your subscription plan does not include access to this model.",
     ),
     e.NotFound: Row(404, "1222", "API 不存在。", "The API does not exist."),
+    e.ThingUnknown: Row(404, "1214", "`{field}` 参数非法,该记录不存在。", "`{field}` is not valid: no such record."),
     e.ModelUnknown: Row(400, "1211", "模型不存在,请检查模型代码。", "Unknown Model, please check the model code."),
     e.MethodUnknown: Row(405, "1222", "API 不存在。", "The API does not exist."),
     e.Conflict: Row(400, "1231", "您已有相同的请求。", "You already have this request."),
