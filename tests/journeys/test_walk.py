@@ -179,6 +179,29 @@ def test_bad_input_names_the_field(echo: Installation) -> None:
     assert (status, told["error"]["param"]) == (400, "scops")
 
 
+@pytest.mark.parametrize(
+    ("path", "fields", "field"),
+    [
+        ("embeddings", {"input": "x", "encoding_format": "zzz"}, "encoding_format"),
+        ("completions", {"prompt": []}, "prompt"),
+        ("chat/completions", {"messages": HELLO, "response_format": {"type": "zzz"}}, "response_format.type"),
+        (
+            "chat/completions",
+            {"messages": HELLO, "response_format": {"type": "json_schema"}},
+            "response_format.json_schema",
+        ),
+        ("chat/completions", {"messages": HELLO, "response_format": "json"}, "response_format"),
+    ],
+)
+def test_a_shape_that_nobody_can_answer_in_is_refused_by_its_field(
+    echo: Installation, path: str, fields: dict[str, object], field: str
+) -> None:
+    status, _, body = echo.ask("POST", f"/v1/{path}", {"model": "echo", **fields})
+    assert (status, json.loads(body)["error"]["param"]) == (400, field), body
+    for shape in (None, {"type": "text"}, {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}):
+        assert echo.chat(response_format=shape)[0] == 200
+
+
 def test_what_an_engine_refuses_was_not_counted(echo: Installation) -> None:
     """The engine's own word on it is 0, too: the audit compares."""
     choice = {"type": "function", "function": "f"}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from openmaas.core.bounds import CHOICES_MAX
-from openmaas.core.errors import FieldInvalid
+from openmaas.core.errors import FieldInvalid, FieldMissing
 from openmaas.dialects.conversation import (
     Allowed,
     Call,
@@ -134,6 +134,13 @@ class _Schema(msgspec.Struct):
 class _Format(msgspec.Struct):
     type: str
     json_schema: _Schema | None = None
+
+
+class _Shaped(msgspec.Struct):
+    response_format: _Format | None = None
+
+
+_formats = msgspec.json.Decoder(_Shaped)
 
 
 class Chat(msgspec.Struct):
@@ -268,15 +275,26 @@ def _tool_choice(asked: Chat) -> Literal["auto", "none", "required"] | Named | A
     return Named(name)
 
 
+def check_format(raw: Json) -> None:
+    """Raises ``FieldInvalid`` for a ``response_format`` that is none. An engine may know types beyond the wire's (vLLM's
+    ``structural_tag``): those pass as they came, where bytes do."""
+    told = checked(_formats, {"response_format": raw}).response_format
+    if told is not None and told.type != "structural_tag":
+        _format(told)
+
+
 def _format(told: _Format | None) -> Format | None:
     if told is None or told.type == "text":
         return None
     if told.type == "json_object":
         return Format()
-    if told.type != "json_schema" or told.json_schema is None:
+    if told.type != "json_schema":
         known = "text, json_object or json_schema"
         raise FieldInvalid(f"response_format.type must be {known}", field="response_format.type")
     schema = told.json_schema
+    if schema is None:
+        said = "response_format.json_schema is required with the type json_schema: a name and a schema"
+        raise FieldMissing(said, field="response_format.json_schema")
     return Format(schema.name, _given(schema.schema), schema.strict)
 
 

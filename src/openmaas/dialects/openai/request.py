@@ -8,7 +8,7 @@ also settles a name that stands twice: the last one counts, for us and for the e
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,13 +19,14 @@ from openmaas.dialects.asked import Asked
 from openmaas.dialects.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, Manner, Reading, Ticket
 from openmaas.dialects.engine.heed import heeds
 from openmaas.dialects.openai.answer import Stream, renamed, renamer
-from openmaas.dialects.openai.chat import NOT_FORWARDED, conversation
+from openmaas.dialects.openai.chat import NOT_FORWARDED, check_format, conversation
 from openmaas.dialects.openai.chat_answer import ChatVoice
 from openmaas.dialects.openai.media import media
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 _flag = msgspec.json.Decoder(bool | None)
+_encoding = msgspec.json.Decoder(Literal["float", "base64"] | None)
 _number = msgspec.json.Decoder(int | None)
 _prompts = msgspec.json.Decoder(list[str | int | list[int]])
 _encode = msgspec.json.Encoder().encode
@@ -80,6 +81,10 @@ class Ask:
         if not self.model or len(self.model) > TEXT_BYTES_MAX:
             kind_of = FieldInvalid if "model" in members else FieldMissing
             raise kind_of("model is required and names one of GET /v1/models", field="model")
+        if kind == "chat" and "response_format" in members:
+            check_format(members["response_format"])
+        if kind == "embeddings" and "encoding_format" in members:
+            _take(members, "encoding_format", _encoding, None)
         generates = kind in _GENERATING
         self.stream = "stream" in members and generates and bool(_take(members, "stream", _flag, None))
         self.include_usage = "stream_options" in members and _include_usage(members)
@@ -179,7 +184,9 @@ def _choices(kind: str, members: dict[str, msgspec.Raw]) -> int:
         prompt = members.get("prompt")
         if prompt is not None and memoryview(prompt)[0] == ord("["):
             items = _take(members, "prompt", _prompts, [])
-            if items and not isinstance(items[0], int):
+            if not items:
+                raise FieldInvalid("prompt must have a text, or a token, at least", field="prompt")
+            if not isinstance(items[0], int):
                 count *= len(items)
     if not 1 <= count <= CHOICES_MAX:
         raise FieldInvalid(f"n, times the number of prompts, must be between 1 and {CHOICES_MAX}", field="n")
