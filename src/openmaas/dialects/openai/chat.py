@@ -276,7 +276,7 @@ def _tool_choice(asked: Chat) -> Literal["auto", "none", "required"] | Named | A
 
 
 def check_format(raw: Json) -> None:
-    """Raises ``FieldInvalid`` for a ``response_format`` that is none. An engine may know types beyond the wire's (vLLM's
+    """Raises ``FieldInvalid`` for a ``response_format`` that is none. An engine may know types beyond the wire (vLLM's
     ``structural_tag``): those pass as they came, where bytes do."""
     told = checked(_formats, {"response_format": raw}).response_format
     if told is not None and told.type != "structural_tag":
