@@ -219,10 +219,13 @@ def test_a_stream_that_breaks_off_says_so_with_its_numbers_in_order(troubled: In
 def test_who_takes_events_alone_is_told_in_events(house: Installation) -> None:
     """codex does: of a status it shows nothing that its user could act on."""
     _, poor = house.organisation("0.000001")
-    body = {"model": "echo", "input": "x", "stream": True}
+    body = {"model": "echo", "input": "x", "stream": True, "metadata": {"a": "b"}}
     status, headers, stream = house.ask("POST", "/v1/responses", body, key=poor, headers=EVENTS)
     assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert read(stream)["error"]["code"] == "insufficient_quota"
+    failed = read(stream)
+    assert abs(failed["created_at"] - time.time()) < 600
+    assert (failed["model"], failed["metadata"]) == ("echo", {"a": "b"})
     status, headers, told = house.ask("POST", "/v1/responses", body, key=poor)
     assert (status, headers["x-should-retry"]) == (429, "false")
     assert json.loads(told)["error"]["code"] == "insufficient_quota"

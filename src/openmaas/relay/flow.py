@@ -245,3 +245,9 @@ class Flow:
             self._exchange.pause()
         else:
             self._exchange.resume()
+
+
+def refused_in_events(ask: Ask, request_id: str, clock: Clock, error: OpenmaasError) -> bytes | None:
+    """How a stream of ``ask`` says ``error`` before it has said anything; None when its dialect has no words of the
+    request's own for that."""
+    return ask.reading(ask.model, Ticket(request_id, clock.wall_ms(), ask.model)).broken(error)

@@ -33,7 +33,7 @@ from openmaas.ledger.writing.journal import Journal
 from openmaas.ledger.writing.records import Closed, Opened
 from openmaas.limits.face import Limits
 from openmaas.relay.door.message import Answer, Request
-from openmaas.relay.flow import EVENTS, Flow
+from openmaas.relay.flow import EVENTS, Flow, refused_in_events
 from openmaas.relay.handover import Handover
 from openmaas.relay.keeping import Keeping
 from openmaas.relay.metrics import Metrics
@@ -74,6 +74,7 @@ class Journey:
         answer.stays = comes_back(caller.job_id)
         entrance = self.entrances.paths[request.head.path]
         ask = entrance.dialect.ask(entrance.kind, await request.whole())
+        answer.last_words = lambda error: refused_in_events(ask, request_id, self.clock, error)
         await self.keeping.recall(ask, caller)
         if ask.kind == COMPOSED:  # its parts come back, one by one and on its behalf
             self.offer(ask, caller)  # nothing is searched for a chat that nobody can answer
