@@ -226,3 +226,11 @@ def test_kept_input_is_listed_as_documented(signet: Signet) -> None:
     for item in shown:
         assert not faults("openai", "ItemResource", item), item
     assert len({item["id"] for item in shown}) == len(items)
+
+
+def test_what_an_engine_says_of_messages_is_told_of_the_input(signet: Signet) -> None:
+    """Every engine reads messages; who asks for a response has sent none."""
+    dialect = Responses(signet)
+    for field, told in (("messages", "input"), ("messages[3].content", "input"), ("tools", "tools"), (None, None)):
+        status, _, body = dialect.refusal(e.ContextExceeded("x", field=field), "", "req_1")
+        assert (status, json.loads(body)["error"]["param"]) == (400, told)

@@ -55,6 +55,12 @@ class Responses(OpenAI):
         """See ``Dialect``."""
         return ResponseAsk(body, self._signet)
 
+    def refusal(self, error: OpenmaasError, language: str, request_id: str) -> tuple[int, bytes, bytes]:
+        """See ``Dialect``. Engines blame messages, which is what they are sent for a caller's input."""
+        if error.field is not None and error.field.startswith("messages"):
+            error.field = "input"
+        return super().refusal(error, language, request_id)
+
     def broken(self, error: OpenmaasError, _language: str, request_id: str) -> bytes:
         """A stream that failed before it said anything; one that had begun says it itself."""
         memory = Memory("", False, b"", lambda _turns: None)
