@@ -233,6 +233,15 @@ def test_who_takes_events_alone_is_told_in_events(house: Installation) -> None:
     assert (status, json.loads(told)["error"]["code"]) == (404, "model_not_found")
 
 
+def test_compacting_says_that_it_is_not_offered_and_what_to_do(house: Installation) -> None:
+    for base in ("/v1", "/api/v1"):
+        status, _, body = house.ask("POST", f"{base}/responses/compact", {"model": "echo", "input": "x"})
+        error = json.loads(body)["error"]
+        assert (status, error["code"]) == (404, "unknown_path")
+        assert "compact" in error["message"]
+        assert "fewer items" in error["message"]
+
+
 @pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/audio/speech", "/v1/videos", "/v1/realtime"])
 def test_media_say_that_there_is_no_such_model_here(house: Installation, path: str) -> None:
     status, _, body = house.ask("POST", path, {"model": "gpt-image-1", "prompt": "x"})

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query
 from openmaas.control.reading import Recognise, using
 from openmaas.control.rooms import Rooms
 from openmaas.core.bounds import PAGE_SIZE, PAGE_SIZE_MAX
-from openmaas.core.errors import FieldInvalid
+from openmaas.core.errors import FieldInvalid, PathUnknown
 from openmaas.dialects.responses.kept import listed
 from openmaas.identity.face import Caller
 from openmaas.responses.face import Archive
@@ -24,6 +24,10 @@ def routes(rooms: Rooms, caller: Recognise, form: str) -> APIRouter:
 
     User = Annotated[Caller, Depends(using(caller))]  # noqa: N806 - a type
     Page = Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)]  # noqa: N806 - the same
+
+    @router.post("/responses/compact", include_in_schema=False)
+    async def compact(_who: User) -> None:
+        raise PathUnknown("conversations are not made compact here; send fewer items, or a summary of them, as `input`")
 
     @router.get("/responses/{response_id}", operation_id=f"get_response_{form}")
     async def retrieve(response_id: str, who: User, stream: bool = False) -> dict[str, Any]:
