@@ -273,3 +273,5 @@ def test_somebody_who_knocks_is_answered_at_once(echo: Installation) -> None:
     for path in ("/api/anthropic", "/api/anthropic/", "/api/anthropic/api/hello"):
         # Claude Code until the summer of 2026, with either way to write the base URL, and since
         assert echo.ask("HEAD", path, key="a.b")[0] == 200
+    for method in ("HEAD", "GET"):  # whoever asks whether the address is right
+        assert echo.ask(method, "/")[0] == 200

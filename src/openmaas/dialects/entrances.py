@@ -82,7 +82,7 @@ class Entrances:
         bases = ("/v1", "/api/v1", "/api/anthropic/v1", "/api/paas/v4", "/api/coding/paas/v4")
         self.lists = tuple(f"{base}/models" for base in bases)
         #: Base URLs that some client asks for before it sends anything, to see that somebody is there.
-        self.doorsteps = ("/api/anthropic", "/api/anthropic/", "/api/anthropic/api/hello", "/api/hello")
+        self.doorsteps = ("/", "/api/anthropic", "/api/anthropic/", "/api/anthropic/api/hello", "/api/hello")
         self.homes: dict[str, Dialect] = {"/api/anthropic": anthropic, "/v1/messages": anthropic}
         self.homes |= dict.fromkeys(_ZHIPU, zhipu) | dict.fromkeys(_CONSOLE, Console(clock, keep_thoughts=False))
 
