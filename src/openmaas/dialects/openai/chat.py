@@ -276,8 +276,7 @@ def _tool_choice(asked: Chat) -> Literal["auto", "none", "required"] | Named | A
 
 
 def check_format(raw: Json) -> None:
-    """Raises ``FieldInvalid`` for a ``response_format`` that is none. An engine may know types beyond the wire (vLLM's
-    ``structural_tag``): those pass as they came, where bytes do."""
+    """Raises ``FieldInvalid`` for a ``response_format`` that is none; vLLM's ``structural_tag`` passes."""
     told = checked(_formats, {"response_format": raw}).response_format
     if told is not None and told.type != "structural_tag":
         _format(told)
@@ -289,12 +288,11 @@ def _format(told: _Format | None) -> Format | None:
     if told.type == "json_object":
         return Format()
     if told.type != "json_schema":
-        known = "text, json_object or json_schema"
-        raise FieldInvalid(f"response_format.type must be {known}", field="response_format.type")
+        said = "response_format.type must be text, json_object or json_schema"
+        raise FieldInvalid(said, field="response_format.type")
     schema = told.json_schema
     if schema is None:
-        said = "response_format.json_schema is required with the type json_schema: a name and a schema"
-        raise FieldMissing(said, field="response_format.json_schema")
+        raise FieldMissing("json_schema is required with this type", field="response_format.json_schema")
     return Format(schema.name, _given(schema.schema), schema.strict)
 
 
