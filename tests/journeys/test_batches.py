@@ -221,6 +221,20 @@ def test_an_empty_wallet_fails_the_rest_of_the_lines(echo: Installation) -> None
     assert echo.settled(organisation) >= 0
 
 
+def test_a_page_behind_something_that_never_was_is_refused_and_behind_a_deleted_file_goes_on(
+    echo: Installation,
+) -> None:
+    _, key = echo.organisation("1")
+    with client_of(echo, key) as client:
+        file_ids = [upload(client, [line("a")]) for _ in range(3)]
+        for listing in (client.files, client.batches, client.fine_tuning.jobs):
+            with pytest.raises(openai.BadRequestError) as wrong:
+                listing.list(after="nope")  # type: ignore[attr-defined]
+            assert wrong.value.param == "after"
+        client.files.delete(file_ids[1])  # as who removes them page by page does
+        assert [file.id for file in client.files.list(after=file_ids[1], order="asc")] == file_ids[2:]
+
+
 def test_a_rate_limit_makes_a_batch_wait_and_not_fail(echo: Installation) -> None:
     organisation, key = echo.organisation("1")
     limit = {"subject_id": organisation, "kind": "concurrency", "amount": 1}

@@ -7,7 +7,8 @@ from collections.abc import Collection
 import msgspec
 import sqlalchemy as sa
 
-from openmaas.core.errors import ThingUnknown, TooLarge
+from openmaas.core.clock import made_ms
+from openmaas.core.errors import FieldInvalid, ThingUnknown, TooLarge
 from openmaas.files.law import files
 
 
@@ -53,7 +54,10 @@ def list_files(
     hidden: Collection[str] = (),
 ) -> list[File]:
     """A project's files in the order of their making, behind ``after`` (an id; empty to begin), but for those of the
-    purposes ``hidden``."""
+    purposes ``hidden``. A file that is gone keeps its place: who deletes page by page goes on behind it. Raises
+    ``FieldInvalid`` for what is no id."""
+    if after and made_ms(after) is None:
+        raise FieldInvalid(f"after: {after!r} is the id of no file", field="after")
     query = sa.select(files).where(files.c.project_id == project_id).limit(limit)
     if hidden:
         query = query.where(files.c.purpose.not_in(hidden))

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from openmaas.core.bounds import BATCH_KEPT_S, JOB_ATTEMPTS_MAX, JOB_LEASE_S, TASK_KEPT_S
 from openmaas.core.clock import Clock
-from openmaas.core.errors import LeaseLost, ThingUnknown
+from openmaas.core.errors import FieldInvalid, LeaseLost, ThingUnknown
 from openmaas.store.changes import note
 from openmaas.work.law import jobs
 from openmaas.work.wanted import AGENT, BATCH, EMBEDDING, MESSAGE_BATCH, PATIENT, TASK, TUNING
@@ -192,7 +192,7 @@ def list_jobs(
     after: str = "",
     limit: int,
 ) -> list[Job]:
-    """Jobs, newest first, before ``after`` (an id; empty to begin)."""
+    """Jobs, newest first, before ``after`` (an id; empty to begin). Raises ``FieldInvalid`` when there is none."""
     query = sa.select(jobs).order_by(jobs.c.created_ms.desc(), jobs.c.id.desc()).limit(limit)
     if kind is not None:
         query = query.where(jobs.c.kind.in_([kind] if isinstance(kind, str) else kind))
@@ -200,8 +200,10 @@ def list_jobs(
         if value is not None:
             query = query.where(column == value)
     if after:
-        created_ms = sa.select(jobs.c.created_ms).where(jobs.c.id == after).scalar_subquery()
-        query = query.where(sa.tuple_(jobs.c.created_ms, jobs.c.id) < sa.tuple_(created_ms, sa.literal(after)))
+        created_ms = tx.execute(sa.select(jobs.c.created_ms).where(jobs.c.id == after)).scalar()
+        if created_ms is None:
+            raise FieldInvalid(f"after: there is no {after!r}", field="after")
+        query = query.where(sa.tuple_(jobs.c.created_ms, jobs.c.id) < (created_ms, after))
     return [Job(**row) for row in tx.execute(query).mappings()]
 
 
