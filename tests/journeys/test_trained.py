@@ -211,6 +211,10 @@ def test_on_zhipu_s_wire_the_same_job_runs_and_its_model_is_deleted(house: Insta
     found = plain(house.ask("GET", f"{base}/fine_tuning/jobs/{job['id']}/events"))["data"]
     measured = next(event["data"] for event in found if event["type"] == "metrics")
     assert {"epoch", "current_steps", "total_steps", "loss", "acc", "eval_loss", "learning_rate"} <= measured.keys()
+    body = {"model": name, "training_file": file_id, "hyperparameters": {"n_epochs": 1}, "suffix": "2"}
+    further = plain(house.ask("POST", f"{base}/fine_tuning/jobs", body))["id"]
+    second = until(client, further, "succeeded").fine_tuned_model
+    assert second.rpartition(":")[0] == name.rpartition(":")[0] + "2"
     assert plain(house.ask("DELETE", f"{base}/fine_tuning/fine_tuned_models/{name}"))["model_name"] == name
     gone(house, name, house.key)
 

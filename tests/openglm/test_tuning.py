@@ -314,3 +314,23 @@ def test_the_process_leaves_with_its_parent_and_goes_on_when_it_is_asked_again(o
     reached = read(log)[-1]["step"]
     begun(reached + 60)
     assert not (order.into / "done.json").exists()
+
+
+def test_a_model_that_learned_from_no_thought_is_asked_for_none_and_one_that_thinks_goes_on_thinking(
+    order: Order, tmp_path: Path
+) -> None:
+    def template(name: str, told: list[Any], **changed: Any) -> tuple[Path, bool]:
+        into = tmp_path / name
+        training = tiny.lines(tmp_path / f"{name}.jsonl", told)
+        Tuning(replace(order, into=into, training=training, n_epochs=1, **changed)).walk()
+        text = (into / "model" / "chat_template.jinja").read_text()
+        return into / "model", "enable_thinking = false" in text.partition("\n")[0]
+
+    quiet, silent = template("quiet", tiny.chats())
+    assert silent
+    thinks, silent = template("thinks", [tiny.chat("What is red?", "apple", reasoning_content="a fruit")])
+    assert not silent
+    assert template("a", tiny.pairs(), method="dpo", base=quiet)[1]
+    assert not template("b", tiny.pairs(), method="dpo", base=thinks)[1]
+    assert template("c", tiny.chats(), base=thinks)[1]
+    assert template("d", tiny.pairs(), method="dpo")[1]  # a base model has no template of its own

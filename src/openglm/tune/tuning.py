@@ -51,6 +51,7 @@ from openglm.tune.preference import Preference, reference_of
 #: What lies beside the weights and belongs to the model.
 BESIDE = ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json")
 TEMPLATE = "chat_template.jinja"
+SILENT = "{%- set enable_thinking = false -%}\n"  # before the family's template
 #: Models above so many parameters compute in bfloat16: below, float32 is as fast and needs no care.
 FLOAT32_PARAMETERS_MAX = 50_000_000
 #: Family of the chat template by ``model_type``, where a checkpoint's own template is not one of ours.
@@ -173,9 +174,12 @@ class Tuning:
         return lora.Lora(self.order.rank, self.order.alpha or 2.0 * self.order.rank)
 
     def _template(self) -> str:
-        """The family's; of a model that learned from no thought it never asks for one."""
-        silent = self.order.method == "supervised" and not thinks(self.order.training)
-        return ("{%- set enable_thinking = false -%}\n" if silent else "") + render.template(self.family)
+        """The family's; a model that learned from no thought is never asked for one. Preferences alone do not make one
+        forget to think that did."""
+        own = self.order.base / TEMPLATE
+        thought = own.exists() and not own.read_text().startswith(SILENT) and self.order.method == "dpo"
+        silent = not thought and not thinks(self.order.training)
+        return (SILENT if silent else "") + render.template(self.family)
 
     def _lessons(self, rows: list[Row]) -> Lessons:
         units = units_of(rows, 2 if self.order.method == "dpo" else 1)

@@ -41,6 +41,7 @@ from openmaas.work.book import Job
 from openmaas.work.tuned import Held, Point, TuningProgress
 from openmaas.work.wanted import Mistake, TuningWanted, text
 
+_TUNED = "ft:"
 _STRANGE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -232,9 +233,12 @@ class Watch:
 
 
 def name_of(job: Job, wanted: TuningWanted) -> str:
-    """What the model is called: ``ft:<base>:<organisation>:<suffix>:<end of the job's id>``."""
-    suffix = _STRANGE.sub("-", wanted.suffix or "")
-    return f"ft:{wanted.model}:{job.organisation_id}:{suffix}:{job.id[-8:].lower()}"
+    """What the model is called: ``ft:<base>:<organisation>:<suffix>:<end of the job's id>``, also when its base was
+    tuned before."""
+    suffix, base = _STRANGE.sub("-", wanted.suffix or ""), wanted.model
+    if base.startswith(_TUNED):
+        base = base.removeprefix(_TUNED).rsplit(":", 3)[0]
+    return f"{_TUNED}{base}:{job.organisation_id}:{suffix}:{job.id[-8:].lower()}"
 
 
 def receipt_of(job: Job) -> str:
