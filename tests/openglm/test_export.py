@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
 import urllib.request
@@ -17,11 +18,13 @@ import xllamacpp
 import tiny_glm as tiny
 from openglm.data.tokenizer import Tokenizer, train_bpe, train_characters
 from openglm.errors import Refused
+from openglm.export import adapter
 from openglm.export.llama import Card, write
 from openglm.export.vocabulary import ROLES
 from openglm.models.glm4 import Glm4
 from openglm.models.glm4_0414 import Glm4Sandwich
 from openglm.models.glm4_moe import Glm4Moe
+from openglm.tune import lora
 
 TEXTS = [
     "def f(x):\n\treturn x + 12345\n",
@@ -37,7 +40,7 @@ def tokenizer() -> Tokenizer:
 
 
 @contextmanager
-def served(path: Path) -> Iterator[str]:
+def served(path: Path, adapter: Path | None = None) -> Iterator[str]:
     """llama.cpp's own server on a file; its address."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
@@ -47,6 +50,8 @@ def served(path: Path) -> Iterator[str]:
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
     parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     parameters.hostnames, parameters.port = ["127.0.0.1"], 0
+    if adapter is not None:
+        parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
     server = xllamacpp.Server(parameters)
     yield server.listening_address
     del server
@@ -59,9 +64,9 @@ def asked(address: str, path: str, **body: Any) -> Any:
         return json.loads(found.read())
 
 
-def following(address: str, tokens: list[int], rivals: int = 20) -> Any:
+def following(address: str, tokens: list[int], rivals: int = 20, **more: Any) -> Any:
     """The token that comes next and its rivals, each with its log probability; None where it has no text."""
-    found = asked(address, "/completion", prompt=tokens, n_predict=1, n_probs=rivals, temperature=0)
+    found = asked(address, "/completion", prompt=tokens, n_predict=1, n_probs=rivals, temperature=0, **more)
     return found.get("completion_probabilities", [None])[0]
 
 
@@ -155,3 +160,41 @@ def test_a_vocabulary_of_characters_is_refused_before_anything_is_written(tmp_pa
     with pytest.raises(Refused, match="not byte-level BPE"):
         write(MODELS["glm"], characters, tmp_path / "model.gguf", "F16", Card(name="tiny"))
     assert list(tmp_path.glob("*.gguf")) == []
+
+
+@pytest.mark.parametrize("name", ["glm", "glm4", "glm4_moe"])
+def test_an_adapter_says_over_its_base_what_it_says_here_and_a_request_may_leave_it_out(
+    tmp_path: Path, tokenizer: Tokenizer, name: str
+) -> None:
+    model = copy.deepcopy(MODELS[name])
+    base = tmp_path / "base.gguf"
+    write(model, tokenizer, base, "F32", Card(name="tiny"))
+    torch.manual_seed(5)
+    alpha = 12.0
+    lora.attach(model, lora.Lora(4, alpha))
+    with torch.no_grad():
+        for _, part in lora.adapters(model):
+            part.lora_B.normal_(0, 0.1)
+    pairs = [(name, part.lora_A, part.lora_B) for name, part in lora.adapters(model)]
+    adapter.write(model.config, pairs, alpha, tmp_path / "adapter.gguf")
+    tokens = tokenizer.encode(TEXTS[0] + TEXTS[2])[:24]
+    with torch.no_grad():
+        tuned = model(torch.tensor([tokens]))[0].log_softmax(-1)
+        with lora.without(model):
+            plain = model(torch.tensor([tokens]))[0].log_softmax(-1)
+    assert float((tuned - plain).abs().max()) > 0.5
+    compared = 0
+    with served(base, tmp_path / "adapter.gguf") as address:
+        for expected, scale in ((tuned, 1.0), (plain, 0.0)):
+            for at in range(3, len(tokens), 4):
+                first = following(address, tokens[: at + 1], 5, lora=[{"id": 0, "scale": scale}])
+                for other in first["top_logprobs"] if first else ():
+                    compared += 1
+                    assert other["logprob"] == pytest.approx(float(expected[at, other["id"]]), abs=1e-2)
+    assert compared > 20
+
+
+def test_an_adapter_of_a_model_that_llama_cpp_does_not_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="no architecture"):
+        adapter.write(object(), [], 1.0, tmp_path / "adapter.gguf")
+    assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ it was cut off, and does nothing once it is done:
     run/             plan.json, log.jsonl, checkpoints/      (step 4)
     adapter/         as peft lays it, when there is a rank   (step 5)
     model/           the published layout, adapters merged
-    model.gguf       for llama.cpp
+    model.gguf       for llama.cpp; adapter.gguf the adapter alone
     done.json        the last thing that is written
 """
 
@@ -37,7 +37,7 @@ from openglm.data import atomic
 from openglm.data.rows import Row
 from openglm.data.tokenizer import Tokenizer
 from openglm.errors import Refused
-from openglm.export import llama
+from openglm.export import adapter, llama
 from openglm.models.registry import model_class
 from openglm.train.loop import Diverged, Run
 from openglm.train.loss import loss_of
@@ -151,6 +151,9 @@ class Tuning:
         into, order = self.order.into, self.order
         if order.rank:
             lora.save(model, self._lora, into / "adapter")
+            if order.gguf:
+                pairs = [(name, part.lora_A, part.lora_B) for name, part in lora.adapters(model)]
+                adapter.write(self.config, pairs, self._lora.alpha, into / "adapter.gguf")
             lora.merge(model)
         template = self._template()
         shutil.rmtree(into / "model", ignore_errors=True)

@@ -1,0 +1,53 @@
+"""An adapter as a GGUF of its own, which llama.cpp lays over its base: by request, several over one model in memory.
+
+It knows names of layers and pairs of matrices; where they come from (``tune/lora.py``) is not its business. Source:
+llama.cpp's ``convert_lora_to_gguf.py`` and ``src/llama-adapter.cpp``: ``<tensor>.lora_a`` and ``<tensor>.lora_b``
+beside ``adapter.lora.alpha``; what is added is ``alpha / rank * B A``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import gguf
+from torch import Tensor
+
+from openglm.errors import Refused
+from openglm.export.llama import ARCHITECTURES
+
+
+def write(config: Any, pairs: Iterable[tuple[str, Tensor, Tensor]], alpha: float, path: Path) -> None:
+    """Write the file, whole or not at all; without what is of layers that predict further tokens, which llama.cpp does
+    not load beside an adapter.
+
+    ``pairs``: the published name of a linear layer, A ``[rank, in]`` and B ``[out, rank]``. Raises ``Refused`` for an
+    architecture that llama.cpp does not run.
+    """
+    kind = getattr(config, "MODEL_TYPE", "")
+    if kind not in ARCHITECTURES:
+        raise Refused(
+            f"model_type: {kind} is of no architecture that can be written as GGUF", hint="Merge the adapter instead."
+        )
+    arch = ARCHITECTURES[kind]
+    layers = config.num_hidden_layers + getattr(config, "num_nextn_predict_layers", 0)
+    names = gguf.get_tensor_name_map(arch, layers)
+    partial = path.with_name(path.name + ".partial")
+    writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[arch])
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
+    ahead = tuple(config.prediction_prefixes())
+    for name, a, b in pairs:
+        if name.startswith(ahead):
+            continue
+        found = names.get_name(f"{name}.weight", try_suffixes=(".weight",))
+        assert found is not None, name
+        writer.add_tensor(f"{found}.lora_a", a.detach().float().numpy())
+        writer.add_tensor(f"{found}.lora_b", b.detach().float().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    partial.rename(path)
