@@ -175,6 +175,7 @@ ANSWER_END_BYTES_MAX = 2 * EVENT_BYTES_MAX  #: the end of a stream, held until i
 MEDIA_TOKENS = 16_384  #: what a picture, sound or file that is named by its address may be worth
 TEMPLATE_TOKENS = 512  #: what a chat template may add to a prompt: system text and tool instructions
 COUNT_MAX = 2**31 - 1  #: of tokens or units that an engine can say of one answer; a column of a receipt holds it
+COUNT_DIGITS_MAX = 18  #: of a count in a header; Python reads a longer one slowly
 CONTEXT_TOKENS_MAX = 100_000_000  #: no model reads more; a hold for it still fits a column
 RECEIPT_WAIT_S = 2.0  #: a receipt of a house in another folder is posted in less; asked for …
 RECEIPT_POLL_S = 0.1  #: … so often

@@ -7,12 +7,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from openmaas.core.bounds import COUNT_MAX
+from openmaas.core.bounds import COUNT_DIGITS_MAX, COUNT_MAX
 
 #: What can be counted and priced beside tokens: ``storage`` is cached tokens times hours, ``training`` tokens that a
 #: model was tuned by.
 UNITS = ("call", "character", "image", "second", "storage", "training")
-_DIGITS_MAX = 18  #: of a count in a header; Python reads a longer one slowly
 #: So many of each of some ``UNITS``.
 Units = tuple[tuple[str, int], ...]
 
@@ -45,7 +44,7 @@ def say_prompt(prompt_tokens: int, cached_tokens: int) -> bytes:
 
 def prompt_of(headers: Iterable[tuple[bytes, bytes]]) -> Usage | None:
     """The prompt that the lines tell of; None without a count that can be read."""
-    told = {name.lower(): int(value) for name, value in headers if value.isdigit() and len(value) <= _DIGITS_MAX}
+    told = {name.lower(): int(value) for name, value in headers if value.isdigit() and len(value) <= COUNT_DIGITS_MAX}
     if _PROMPT_TOKENS not in told:
         return None
     return Usage(_count(told[_PROMPT_TOKENS]), cached_tokens=_count(told.get(_CACHED_TOKENS, 0)), estimated=True)
