@@ -211,6 +211,26 @@ def test_who_leaves_while_a_prompt_is_read_stops_the_engine(smol: Installation) 
     assert 0 < row["prompt_tokens"] < 4000
 
 
+def test_a_prompt_is_scored_without_an_answer(smol: Installation) -> None:
+    """The classic way: everything that is told is of the prompt, and nothing is generated or paid beyond it."""
+    asked = {"prompt": [SKY, "Once upon a time"], "echo": True, "logprobs": 1}
+    status, headers, told = complete(smol, **asked, max_tokens=0)
+    assert status == 200, told
+    one_more = good(smol, **asked, max_tokens=1)
+    for given, text, other in zip(told["choices"], asked["prompt"], one_more["choices"], strict=True):
+        assert (given["text"], given["finish_reason"]) == (text, "length")
+        for name, values in given["logprobs"].items():
+            assert values == other["logprobs"][name][:-1], name
+    assert told["usage"]["completion_tokens"] == 0
+    assert told["usage"]["prompt_tokens"] == one_more["usage"]["prompt_tokens"]
+    receipt = smol.receipt(headers["x-request-id"], "posted")
+    assert (receipt["completion_tokens"], receipt["estimated"]) == (0, False)
+    words = streamed(smol, prompt=SKY, echo=True, max_tokens=0)
+    assert "".join(choice["text"] for event in words for choice in event["choices"]) == SKY
+    status, _, told = complete(smol, prompt=SKY, max_tokens=0)
+    assert (status, told["error"]["param"]) == (400, "max_tokens")
+
+
 def test_the_fake_fills_no_gap_either(echo: Installation) -> None:
     status, _, told = complete(echo, model="echo", prompt="a", suffix="b")
     assert (status, told["error"]["param"]) == (400, "suffix")

@@ -89,7 +89,7 @@ class Ask:
         self.stream = "stream" in members and generates and bool(_take(members, "stream", _flag, None))
         self.include_usage = "stream_options" in members and _include_usage(members)
         self.choices = _choices(kind, members) if generates else 1
-        self.output_tokens = _output_tokens(members) if generates else None
+        self.output_tokens = _output_tokens(kind, members) if generates else None
 
     def prompt_tokens_max(self, context_tokens: int) -> int:
         """No token is shorter than one byte of the body, but for what the chat template adds and what a picture, a
@@ -104,7 +104,9 @@ class Ask:
 
     def output_tokens_max(self, default: int, context_tokens: int) -> int:
         """Per choice: what was asked or ``default``, never more than the context; 0 for what generates nothing."""
-        return min(self.output_tokens or default, context_tokens) if self.kind in _GENERATING else 0
+        if self.kind not in _GENERATING:
+            return 0
+        return min(default if self.output_tokens is None else self.output_tokens, context_tokens)
 
     def forward(self, served_name: str, output_tokens: int, manner: Manner) -> bytes:
         """The body for the engine: its own model name, usage always on, and the cap by the engine's names for it,
@@ -193,11 +195,13 @@ def _choices(kind: str, members: dict[str, msgspec.Raw]) -> int:
     return count
 
 
-def _output_tokens(members: dict[str, msgspec.Raw]) -> int | None:
+def _output_tokens(kind: str, members: dict[str, msgspec.Raw]) -> int | None:
+    """The cap as it was asked for. A completion that gives its prompt back may generate nothing: it is scored so."""
+    least = 0 if kind == "completions" and _take(members, "echo", _flag, None) else 1
     for name in (MAX_COMPLETION_TOKENS, MAX_TOKENS):
         asked = _number_of(members, name) if name in members else None
         if asked is not None:
-            if asked < 1:
-                raise FieldInvalid(f"{name} must be at least 1", field=name)
+            if asked < least:
+                raise FieldInvalid(f"{name} must be at least {least}", field=name)
             return asked
     return None

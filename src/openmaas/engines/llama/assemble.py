@@ -42,9 +42,11 @@ class LegacyLogprobs:
 
 
 class Echo:
-    """Puts what was asked before what is answered (``echo``): each prompt has ``choices``, one after another."""
+    """Puts what was asked before what is answered (``echo``): each prompt has ``choices``, one after another. With
+    ``alone`` nothing is answered: llama.cpp makes a token all the same, which is dropped."""
 
-    def __init__(self, prompts: list[Echoed], choices: int) -> None:
+    def __init__(self, prompts: list[Echoed], choices: int, *, alone: bool) -> None:
+        self.alone = alone
         self._prompts = prompts
         self._choices = choices
         self._begun: set[int] = set()
@@ -57,6 +59,9 @@ class Echo:
         """The ``choices`` of an event, rewritten where one begins."""
         found = msgspec.json.decode(choices)
         for choice in found:
+            if self.alone:
+                ended = choice["finish_reason"] is not None
+                choice |= {"text": "", "logprobs": None, "finish_reason": "length" if ended else None}
             if choice["index"] not in self._begun:
                 self._begun.add(choice["index"])
                 prompt = self._prompt(choice["index"])

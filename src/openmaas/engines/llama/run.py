@@ -48,6 +48,7 @@ class _Embeddings(msgspec.Struct):
 
 _told = msgspec.json.Decoder(_Told)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NOTHING = msgspec.Raw(b"0")
 _OURS = ("timings", "prompt_progress", "usage", "__verbose")
 
 
@@ -171,7 +172,8 @@ class Run:
         if sent is not None:
             self._members["prompt"] = msgspec.Raw(msgspec.json.encode(sent))
         if echoed:
-            self._echo = Echo(echoed, self._choices)
+            alone = self._members.get("max_tokens") == _NOTHING
+            self._echo = Echo(echoed, self._choices, alone=alone)
             self._legacy = LegacyLogprobs(self._echo)
 
     def _leave(self) -> None:
@@ -229,7 +231,8 @@ class Run:
             self._answer.prompt, self._answer.cached = map(sum, zip(*firsts.values(), strict=True))
             if self._asked is not None and self._asked.recited:
                 self._answer.cached = 0  # what is found in the cache was read for this request
-        self._answer.completion = sum(self._completions.values())
+        if self._echo is None or not self._echo.alone:
+            self._answer.completion = sum(self._completions.values())
 
     def _hold(self, clean: bytes) -> bytes | None:
         """Hold events back while the answer may turn out to be a call; let all go once it cannot."""
