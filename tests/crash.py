@@ -35,7 +35,7 @@ async def storm(
     tally, chance, over = Tally(), random.Random(seed), asyncio.Event()
     who = tenants(house)
     await asyncio.sleep(1)
-    clients = [Client(house, who, tally, number) for number in range(CLIENTS)]
+    clients = [Client(house, who, tally, number, faults) for number in range(CLIENTS)]
     desk = await asyncio.to_thread(CrashDesk, house, who, seed)
     running = [asyncio.ensure_future(each.run(over)) for each in (*clients, desk)]
     broken, layout = Faults(house, servers, clients, disk), Layout(str(house.data), house.settings["database_url"])

@@ -20,9 +20,9 @@ TRACES = Path(__file__).parent / "traces"
 #: So many tokens of an answer are made, at so many milliseconds each: an answer is short, not a minute.
 OUTPUT_MAX, PACES_MS = 120, (0, 0, 1, 3)
 LEAVES = 0.1
-#: Seconds that a client rests at most between two requests: each audit reads all there were, which must not grow faster
-#: than it can.
-REST_S = 1.0
+#: Seconds that a client rests at most between two requests, for each fault that is to come: each audit reads all
+#: requests there were, and the more audits there are the slower they must grow.
+REST_S = 0.001
 
 
 class Tenant(msgspec.Struct, frozen=True):
@@ -97,8 +97,9 @@ def tenants(house: Installation) -> list[Tenant]:
 class Client:
     """Asks again and again as the traces say, and writes down what it sees."""
 
-    def __init__(self, house: Installation, who: list[Tenant], tally: Tally, seed: int) -> None:
+    def __init__(self, house: Installation, who: list[Tenant], tally: Tally, seed: int, faults: int) -> None:
         self._house, self._who, self._tally = house, who, tally
+        self._rest_s = faults * REST_S
         self._chance = random.Random(seed)
         self._arena, self._lengths = read("arena.csv"), read("azure_conv.csv")
         self._at = seed * 97
@@ -108,7 +109,7 @@ class Client:
         while not over.is_set():
             try:
                 await self._one()
-                await asyncio.sleep(self._chance.random() * REST_S)
+                await asyncio.sleep(self._chance.random() * self._rest_s)
             except (OSError, asyncio.IncompleteReadError):
                 await asyncio.sleep(0.02)
 
