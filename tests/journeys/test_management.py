@@ -31,6 +31,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("/deployments", {**REMOTE, "url": "http://host/v1", "options": {"caps": "both"}}, "options.caps"),
     ("/deployments", {"model": "echo", "kind": "llama"}, "weights"),
     ("/deployments", {"model": "echo", "kind": "llama", "weights": "nosuch"}, "weights"),
+    ("/deployments", {"model": "echo", "kind": "llama", "weights": "0" * 5000}, "weights"),
     ("/deployments", {"model": "echo", "kind": "llama", "weights": "/etc/passwd"}, "weights"),
     ("/deployments", {"model": "echo", "kind": "echo", "options": {"volume": 1}}, "volume"),
     ("/deployments", {"model": "echo", "kind": "llama", "options": {"threads": "many"}}, "options.threads"),

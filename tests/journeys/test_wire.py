@@ -65,6 +65,22 @@ def test_options_names_the_methods_and_needs_no_key(echo: Installation) -> None:
         assert "content-length" not in headers  # RFC 9110 §8.6
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "methods"),
+    [
+        ("DELETE", CHAT, "POST, OPTIONS"),
+        ("DELETE", "/v1/models", "GET, HEAD, OPTIONS"),
+        ("PATCH", "/v1/files", "GET, POST"),
+        ("PATCH", "/api/paas/v4/knowledge/capacity", "GET"),  # and not what /knowledge/{id} takes
+    ],
+)
+def test_a_method_that_is_refused_names_those_that_are_not(
+    echo: Installation, method: str, path: str, methods: str
+) -> None:
+    status, headers, _ = echo.ask(method, path)
+    assert (status, headers["allow"]) == (405, methods)
+
+
 def test_pages_of_other_origins_may_not_call_unless_a_setting_says_so(echo: Installation) -> None:
     asked = {"origin": "https://evil.example", "access-control-request-method": "POST"}
     for method, path, body in (("OPTIONS", CHAT, None), ("POST", CHAT, chat("tokens=1")), ("GET", "/v1/models", None)):

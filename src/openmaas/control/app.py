@@ -171,10 +171,11 @@ def own_app(rooms: Rooms, actor: Actor) -> FastAPI:
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
-    """What the path of ``request`` takes, by whichever of its routes: the document knows them all."""
-    paths = app.openapi()["paths"].items()
-    found = [methods for path, methods in paths if compile_path(path)[0].match(request.url.path)]
-    return sorted({method.upper() for methods in found for method in methods})
+    """What the path of ``request`` takes, as the document knows it: word by word, or else as the first that fits."""
+    paths, asked = app.openapi()["paths"], request.url.path
+    fitting = (path for path in paths if compile_path(path)[0].match(asked))
+    found = asked if asked in paths else next(fitting, None)
+    return sorted(method.upper() for method in paths.get(found, ()))
 
 
 def _add_errors(app: FastAPI, rooms: Rooms) -> None:
@@ -203,9 +204,8 @@ def _add_errors(app: FastAPI, rooms: Rooms) -> None:
     async def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 405:
-            told = await own(request, MethodUnknown(f"{request.url.path} does not take {request.method}"))
-            told.headers["allow"] = ", ".join(_methods(app, request))  # RFC 9110 §15.5.6
-            return told
+            said = f"{request.url.path} does not take {request.method}"
+            return await own(request, MethodUnknown(said, allowed=_methods(app, request)))
         if error.status_code == 413:
             return await own(request, TooLarge(f"a body may have {body_bytes_max(request.url.path)} bytes"))
         if error.status_code == 400:  # FastAPI could not read the body at all: nested too deep, or not UTF-8

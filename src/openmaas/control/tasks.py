@@ -30,7 +30,7 @@ _CHAT = {
                     "properties": {
                         "model": {"type": "string"},
                         "messages": {"type": "array", "items": {"type": "object"}},
-                        "request_id": {"type": "string"},
+                        "request_id": {"type": ["string", "null"]},
                     },
                 }
             }

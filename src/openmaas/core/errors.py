@@ -30,6 +30,7 @@ public message, ``code`` its stable name, ``hint`` the next step. Dialects turn 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 from openmaas.core.rates import Standing
@@ -278,6 +279,10 @@ class MethodUnknown(NotFound):
     """This path does not take this method."""
 
     code = "method_not_allowed"
+
+    def __init__(self, detail: str = "", *, field: str | None = None, allowed: Sequence[str] = ()) -> None:
+        self.allowed = allowed
+        super().__init__(detail, field=field)
 
 
 class Conflict(Refused):

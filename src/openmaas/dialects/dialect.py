@@ -194,11 +194,14 @@ class Dialect(Protocol):
 
 
 def told_by_headers(error: OpenmaasError) -> bytes:
-    """The header lines that go with an error in every dialect: when to come again, and whether at all."""
+    """The header lines that go with an error in every dialect: when to come again, and whether at all;
+    what a path takes."""
     headers = b""
     if error.retry_after_s is not None:
         wait_ms = math.ceil(error.retry_after_s * 1000)
         headers += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (max(1, math.ceil(wait_ms / 1000)), wait_ms)
+    if isinstance(error, e.MethodUnknown) and error.allowed:
+        headers += b"allow: %b\r\n" % ", ".join(error.allowed).encode()  # RFC 9110 §15.5.6
     if isinstance(error, e.LimitReached):
         headers += rate_headers(error.standings)
     if isinstance(error, NO_RETRY):

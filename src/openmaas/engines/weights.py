@@ -5,6 +5,7 @@ It fetches nothing (``pull.py`` does) and loads nothing (the engines do).
 
 from __future__ import annotations
 
+import os
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -74,10 +75,10 @@ def locate(name_or_path: str, folder: Path) -> Weights:
             place = path if entry.kind == "embedder" else path / entry.file
             return Weights(entry.name, entry.kind, place, entry.context, _template(entry))
     path = Path(name_or_path)
-    if path.is_dir():
+    if os.path.isdir(path):  # ``Path`` raises for a name that is too long, or has a null in it
         context = min(context_of(path), SLOT_CONTEXT_TOKENS_MAX)
         return Weights(path.name.lower().replace(" ", "-"), "glm", path.resolve(), context)
-    if not path.is_file():
+    if not os.path.isfile(path):
         known = ", ".join(entry.name for entry in catalogue())
         said = f"{name_or_path!r} is neither a .gguf file, nor the folder of a classic GLM, nor one of {known}"
         raise FieldInvalid(said, field="model")

@@ -83,7 +83,7 @@ class Front:
             if method == "OPTIONS":
                 answer.whole(204, b"allow: POST, OPTIONS\r\n", b"")
             else:
-                raise MethodUnknown(f"{path} takes POST, not {method}", field="method")
+                raise MethodUnknown(f"{path} takes POST, not {method}", field="method", allowed=("POST", "OPTIONS"))
         elif self._is_own(method, path):
             await self._own(request, answer, method, path, request_id)
         else:
@@ -94,7 +94,7 @@ class Front:
         if method == "OPTIONS":
             answer.whole(204, b"allow: GET, HEAD, OPTIONS\r\n", b"")
         elif method not in ("GET", "HEAD"):
-            raise MethodUnknown(f"{path} takes GET, not {method}", field="method")
+            raise MethodUnknown(f"{path} takes GET, not {method}", field="method", allowed=("GET", "HEAD", "OPTIONS"))
         elif path == "/healthz" or path in self._doorsteps:
             answer.whole(200, _JSON, b'{"status":"ok"}')
         elif path == "/readyz":
