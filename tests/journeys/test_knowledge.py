@@ -221,6 +221,7 @@ def test_capacity_is_what_all_bases_of_a_project_have(echo: Installation) -> Non
     _, told = ask(echo, "GET", f"{OPEN}/knowledge/capacity", key=key)
     assert told["data"]["used"] == {"word_num": 5, "length": 15}
     assert told["total"]["word_num"] == 5_000_000
+    assert ask(echo, "GET", f"{OPEN}/knowledge?page={2**63 - 1}&size=10", key=key)[0] == 400  # no number of SQL's
     _, page = ask(echo, "GET", f"{OPEN}/knowledge?page=2&size=1", key=key)
     assert (len(page["data"]["list"]), page["data"]["total"]) == (1, 2)
 

@@ -70,6 +70,7 @@ def test_options_names_the_methods_and_needs_no_key(echo: Installation) -> None:
     [
         ("DELETE", CHAT, "POST, OPTIONS"),
         ("DELETE", "/v1/models", "GET, HEAD, OPTIONS"),
+        ("PATCH", "/v1/models/echo", "DELETE, GET, HEAD, OPTIONS"),
         ("PATCH", "/v1/files", "GET, POST"),
         ("PATCH", "/api/paas/v4/knowledge/capacity", "GET"),  # and not what /knowledge/{id} takes
     ],

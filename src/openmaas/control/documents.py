@@ -18,6 +18,7 @@ from openmaas.control.rooms import Rooms
 from openmaas.control.shapes import Text
 from openmaas.core.bounds import (
     KNOWLEDGE_FILE_BYTES_MAX,
+    PAGE_NUMBER_MAX,
     PAGE_SIZE_MAX,
     SENTENCE_SIZE,
     SENTENCE_SIZE_MAX,
@@ -78,7 +79,7 @@ def routes(rooms: Rooms, caller: Recognise, name: str) -> APIRouter:
     database, files = rooms.database, rooms.files
 
     User = Annotated[Caller, Depends(using(caller))]  # noqa: N806 - a type
-    Number = Annotated[int, Query(ge=1)]  # noqa: N806 - the same
+    Number = Annotated[int, Query(ge=1, le=PAGE_NUMBER_MAX)]  # noqa: N806 - the same
     Size = Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)]  # noqa: N806 - the same
 
     @router.post("/document/upload_document/{base_id}", openapi_extra=_UPLOAD, operation_id=f"upload_document_{name}")

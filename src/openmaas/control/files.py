@@ -15,7 +15,7 @@ from openmaas.control.documents import NO_ADDRESSES, documents_of, take
 from openmaas.control.forms import read_form
 from openmaas.control.reading import Recognise, using
 from openmaas.control.rooms import Rooms
-from openmaas.core.bounds import FILE_EXPIRES_S_MAX, FILE_EXPIRES_S_MIN, FILE_PAGE_MAX, PAGE_SIZE_MAX
+from openmaas.core.bounds import FILE_EXPIRES_S_MAX, FILE_EXPIRES_S_MIN, FILE_PAGE_MAX, PAGE_NUMBER_MAX, PAGE_SIZE_MAX
 from openmaas.core.errors import FieldInvalid
 from openmaas.files.book import File, find_file, list_files
 from openmaas.files.face import Owner
@@ -80,7 +80,7 @@ def routes(rooms: Rooms, caller: Recognise, form: Form) -> APIRouter:
         who: User,
         purpose: str | None = None,
         knowledge_id: str = "",
-        page: Annotated[int, Query(ge=1)] = 1,
+        page: Annotated[int, Query(ge=1, le=PAGE_NUMBER_MAX)] = 1,
         after: str = "",
         limit: Annotated[int, Query(ge=1, le=10_000)] = FILE_PAGE_MAX,
         order: Literal["asc", "desc"] = "desc",

@@ -20,6 +20,7 @@ from openmaas.core.bounds import (
     KNOWLEDGE_NAME_MAX,
     KNOWLEDGE_TEXT_MAX,
     KNOWLEDGE_WORDS_MAX,
+    PAGE_NUMBER_MAX,
     PAGE_SIZE_MAX,
     TEXT_BYTES_MAX,
 )
@@ -74,7 +75,7 @@ def routes(rooms: Rooms, caller: Recognise, name: str) -> APIRouter:
     database = rooms.database
 
     User = Annotated[Caller, Depends(using(caller))]  # noqa: N806 - a type
-    Number = Annotated[int, Query(ge=1)]  # noqa: N806 - the same
+    Number = Annotated[int, Query(ge=1, le=PAGE_NUMBER_MAX)]  # noqa: N806 - the same
     Size = Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)]  # noqa: N806 - the same
 
     async def check_model(changes: dict[str, Any], who: Caller) -> None:

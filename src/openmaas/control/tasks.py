@@ -30,7 +30,7 @@ _CHAT = {
                     "properties": {
                         "model": {"type": "string"},
                         "messages": {"type": "array", "items": {"type": "object"}},
-                        "request_id": {"type": ["string", "null"]},
+                        "request_id": {"type": ["string", "number", "null"]},
                     },
                 }
             }

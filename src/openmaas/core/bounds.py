@@ -193,6 +193,7 @@ PRICE_FILE_BYTES_MAX = 1024 * 1024  #: of `models prices`; a price has 150 bytes
 KEY_MODELS_MAX = 1_000  #: models that one key names; every relay keeps them in memory
 RERATE_BATCH = 500  #: receipts priced again in one transaction: a relay's lease never waits longer than for the poster
 PAGE_SIZE_MAX = 100  #: rows of one page of any list
+PAGE_NUMBER_MAX = 1_000_000  #: of lists that are asked by number: no list is so long, and SQL's numbers are longer
 LISTED_MODELS_MAX = 1_000  #: of one page of models, as Anthropic's: a row has 300 bytes
 PAGE_SIZE = 20  #: rows when nobody asked
 TEXT_BYTES_MAX = 200  #: a name, a reference, a path

@@ -91,10 +91,11 @@ class Front:
             await self._journey.handover.pass_on(request, answer, tag)
 
     async def _own(self, request: Request, answer: Answer, method: str, path: str, request_id: str) -> None:
+        allowed = ["DELETE"] * path.startswith(MODEL) + ["GET", "HEAD", "OPTIONS"]
         if method == "OPTIONS":
-            answer.whole(204, b"allow: GET, HEAD, OPTIONS\r\n", b"")
+            answer.whole(204, b"allow: %b\r\n" % ", ".join(allowed).encode(), b"")
         elif method not in ("GET", "HEAD"):
-            raise MethodUnknown(f"{path} takes GET, not {method}", field="method", allowed=("GET", "HEAD", "OPTIONS"))
+            raise MethodUnknown(f"{path} takes GET, not {method}", field="method", allowed=allowed)
         elif path == "/healthz" or path in self._doorsteps:
             answer.whole(200, _JSON, b'{"status":"ok"}')
         elif path == "/readyz":
