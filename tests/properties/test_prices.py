@@ -103,6 +103,8 @@ ROWS = st.lists(
     who=st.sampled_from(("", "x", "z")),
 )
 @example([("a", "CNY", "x", 0, 0), ("a", "CNY", "", 1, 0)], 2, "CNY", "x")  # a contract is older than the list
+@example([("a", "CNY", "", 0, 2)], 2, "CNY", "")  # the first moment without a promotion
+@example([("a", "CNY", "", 2, 0)], 2, "CNY", "")  # the first moment of a price
 def test_the_price_that_counts_is_the_one_the_rule_names(
     rows: list[tuple[str, str, str, int, int]], ms: int, currency: str, who: str
 ) -> None:
