@@ -133,6 +133,7 @@ def test_a_task_that_lacks_something_is_told_what_as_a_chat_is(echo: Installatio
         ({"model": "echo"}, "1213", "messages"),
         ({"messages": []}, "1213", "model"),
         ({"model": "echo", "messages": "hello"}, "1214", "messages"),
+        ({"model": "echo", "messages": [[None]]}, "1214", "messages[0]"),
     ):
         _, told = ask(echo, "POST", "/async/chat/completions", chat)
         assert (told["error"]["code"], told["error"]["param"]) == (code, field)

@@ -41,7 +41,7 @@ _CHAT = {
 
 class _Chat(msgspec.Struct):
     model: str
-    messages: list[Any]
+    messages: list[dict[str, Any]]
     stream: bool | None = None
     request_id: str | int | float | None = None  # its own SDK's tests send a time
 
