@@ -211,9 +211,9 @@ class Watch:
         news = self._log.news()
         for line in news:
             self._hear(line)
-        if news:
-            kept = {int(path.name.partition("-")[2]) for path in self._checkpoints.glob("step-????????")}
-            self._progress.checkpoints = sorted(kept)
+        kept = sorted(int(path.name.partition("-")[2]) for path in self._checkpoints.glob("step-????????"))
+        if news or kept != self._progress.checkpoints:  # the last one is kept after the last line
+            self._progress.checkpoints = kept
             self._lease.progress = text(self._progress)
         return _over(self._lease)
 
