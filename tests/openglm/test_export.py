@@ -21,6 +21,7 @@ from openglm.errors import Refused
 from openglm.export import adapter
 from openglm.export.llama import Card, write
 from openglm.export.vocabulary import ROLES
+from openglm.models.glm import Glm, GlmConfig
 from openglm.models.glm4 import Glm4
 from openglm.models.glm4_0414 import Glm4Sandwich
 from openglm.models.glm4_moe import Glm4Moe
@@ -194,7 +195,16 @@ def test_an_adapter_says_over_its_base_what_it_says_here_and_a_request_may_leave
     assert compared > 20
 
 
+CLASSIC = GlmConfig(num_layers=1, hidden_size=32, num_attention_heads=2, vocab_size=SIZE, max_sequence_length=16)
+
+
 def test_an_adapter_of_a_model_that_llama_cpp_does_not_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="no architecture"):
-        adapter.write(object(), [], 1.0, tmp_path / "adapter.gguf")
+    with pytest.raises(Refused, match="GLMModel cannot be written as GGUF"):
+        adapter.write(CLASSIC, [], 1.0, tmp_path / "adapter.gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_classic_model_is_refused_by_its_architecture(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    with pytest.raises(Refused, match="GLMModel cannot be written as GGUF"):
+        write(Glm(CLASSIC), tokenizer, tmp_path / "model.gguf", "F16", Card(name="tiny"))
     assert list(tmp_path.iterdir()) == []

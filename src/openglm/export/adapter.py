@@ -14,8 +14,7 @@ from typing import Any
 import gguf
 from torch import Tensor
 
-from openglm.errors import Refused
-from openglm.export.llama import ARCHITECTURES
+from openglm.export.llama import architecture_of
 
 
 def write(config: Any, pairs: Iterable[tuple[str, Tensor, Tensor]], alpha: float, path: Path) -> None:
@@ -25,12 +24,7 @@ def write(config: Any, pairs: Iterable[tuple[str, Tensor, Tensor]], alpha: float
     ``pairs``: the published name of a linear layer, A ``[rank, in]`` and B ``[out, rank]``. Raises ``Refused`` for an
     architecture that llama.cpp does not run.
     """
-    kind = getattr(config, "MODEL_TYPE", "")
-    if kind not in ARCHITECTURES:
-        raise Refused(
-            f"model_type: {kind} is of no architecture that can be written as GGUF", hint="Merge the adapter instead."
-        )
-    arch = ARCHITECTURES[kind]
+    arch = architecture_of(config)
     layers = config.num_hidden_layers + getattr(config, "num_nextn_predict_layers", 0)
     names = gguf.get_tensor_name_map(arch, layers)
     partial = path.with_name(path.name + ".partial")

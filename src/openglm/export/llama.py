@@ -24,10 +24,11 @@ from openglm.export import vocabulary
 
 Precision = Literal["F32", "F16", "BF16", "Q8_0", "Q4_0"]
 
+#: By the published class: ``model_type`` says "glm" of a classic model too.
 ARCHITECTURES = {
-    "glm": gguf.MODEL_ARCH.CHATGLM,
-    "glm4": gguf.MODEL_ARCH.GLM4,
-    "glm4_moe": gguf.MODEL_ARCH.GLM4_MOE,
+    "GlmForCausalLM": gguf.MODEL_ARCH.CHATGLM,
+    "Glm4ForCausalLM": gguf.MODEL_ARCH.GLM4,
+    "Glm4MoeForCausalLM": gguf.MODEL_ARCH.GLM4_MOE,
 }
 
 
@@ -48,7 +49,7 @@ def write(model: Any, tokenizer: Tokenizer, path: Path, precision: Precision, ca
     blocks of 32 are F16 where ``precision`` has blocks. Raises ``Refused`` as ``check``.
     """
     check(model.config, tokenizer)
-    arch, config = ARCHITECTURES[model.config.MODEL_TYPE], model.config
+    arch, config = architecture_of(model.config), model.config
     partial = path.with_name(path.name + ".partial")
     writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[arch])
     _describe(writer, config, arch, card)
@@ -65,19 +66,24 @@ def write(model: Any, tokenizer: Tokenizer, path: Path, precision: Precision, ca
 
 def check(config: Any, tokenizer: Tokenizer) -> None:
     """Raises ``Refused`` for an architecture that llama.cpp does not run, and for a vocabulary that it cannot read."""
-    kind = getattr(config, "MODEL_TYPE", "")
-    if kind not in ARCHITECTURES:
-        raise Refused(
-            f"model_type: {kind or type(config).__name__} is of no architecture that can be written as GGUF",
-            hint=f"Serve it from its checkpoint; {', '.join(ARCHITECTURES)} can be written.",
-        )
-    if kind == "glm" and config.num_attention_heads * config.head_dim != config.hidden_size:
+    arch = architecture_of(config)
+    if arch == gguf.MODEL_ARCH.CHATGLM and config.num_attention_heads * config.head_dim != config.hidden_size:
         raise Refused(
             f"head_dim: {config.num_attention_heads} heads of {config.head_dim} are not as wide as the model "
             f"({config.hidden_size}), and llama.cpp takes that for granted of GLM-4",
             hint="Choose sizes that agree, or the architecture glm4, which may differ.",
         )
     vocabulary.check(tokenizer)
+
+
+def architecture_of(config: Any) -> gguf.MODEL_ARCH:
+    """llama.cpp's name for it. Raises ``Refused`` where it has none."""
+    if config.ARCHITECTURE not in ARCHITECTURES:
+        raise Refused(
+            f"architectures: {config.ARCHITECTURE} cannot be written as GGUF, for llama.cpp does not run it",
+            hint=f"Serve it from its checkpoint; {', '.join(ARCHITECTURES)} can be written.",
+        )
+    return ARCHITECTURES[config.ARCHITECTURE]
 
 
 def _describe(writer: gguf.GGUFWriter, config: Any, arch: gguf.MODEL_ARCH, card: Card) -> None:
