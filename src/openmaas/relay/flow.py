@@ -81,7 +81,8 @@ class Flow:
     def head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """The engine's status line and headers. Part of ``Sink``."""
         self._status = status
-        self._prompt = prompt_of(headers) or self._prompt
+        if self._stream is not None:  # a whole answer tells at its end, and pays nothing for this
+            self._prompt = prompt_of(headers) or self._prompt
         self.first_byte_at_ms = self._clock.wall_ms()
         if status >= 300:
             self._stream = None  # an error is one JSON body
