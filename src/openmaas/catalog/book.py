@@ -53,6 +53,10 @@ class Model(msgspec.Struct, frozen=True):
     owner: str = ""
     checkpoint: str = ""
 
+    def is_for(self, organisation_id: str) -> bool:
+        """Whether this customer may know of it."""
+        return self.owner in ("", organisation_id)
+
 
 class Deployment(msgspec.Struct, frozen=True):
     """One engine that runs a model: a local process or an OpenAI-compatible endpoint."""

@@ -20,7 +20,7 @@ class Offers(msgspec.Struct, frozen=True):
         """The model that this customer means by ``name``; those of other customers are not there."""
         found = resolve(name, self.models, self.aliases)
         model = None if found is None else self.models[found]
-        return model if model is not None and model.owner in ("", organisation_id) else None
+        return model if model is not None and model.is_for(organisation_id) else None
 
 
 def offers(tx: sa.Connection) -> Offers:

@@ -142,7 +142,7 @@ class Front:
             model.name: Offer(model.name, model.created_ms, model.context_tokens)
             for model in offers.models.values()
             if model.name in running
-            and model.owner in ("", caller.organisation_id)
+            and model.is_for(caller.organisation_id)
             and (caller.models is None or model.name in caller.models)
         }
         dialect = entrances.dialect_of(path, request.head.headers)
