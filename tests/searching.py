@@ -85,10 +85,10 @@ class Web:
 def attach(house: Installation, name: str, task: str, kind: str, options: dict[str, Any], price: str) -> None:
     """A model of this kind at ``price`` a call, by the command line."""
     told = [f"--options={key}={value}" for key, value in options.items()]
-    commands = (
+    commands = (  # the price before the engine: whoever sees it ready may ask it
         ("add", "--name", name, "--task", task, "--context-tokens", "8192"),
-        ("attach", "--model", name, "--kind", kind, *told),
         ("price", name, "--unit", f"call={price}", "--currency", "CNY"),
+        ("attach", "--model", name, "--kind", kind, *told),
     )
     for command in commands:
         done = house.command("models", *command)

@@ -257,7 +257,8 @@ def test_a_search_whose_relay_died_is_settled_by_what_the_engine_counted(tmp_pat
         with socket.create_connection(("127.0.0.1", made.port)) as client:
             head = f"POST {SEARCH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
             client.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-            time.sleep(0.5)
+            while not web.asked:  # it is in the journal, and the engine is at it
+                time.sleep(0.05)
             made.kill("openmaas.house.relay")
         deadline = time.monotonic() + 60
         while not (rows := made.admin("GET", f"/receipts?organisation_id={organisation_id}")[1].get("data")):
