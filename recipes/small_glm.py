@@ -40,7 +40,7 @@ CARD = llama.Card(
 def small_glm(
     into: Path,
     depth: int = 6,
-    steps: int = 8000,
+    steps: int = 2000,
     seed: int = 1,
     corpora: Sequence[str] = CORPORA,
     vocabulary: int = VOCABULARY,
@@ -103,7 +103,7 @@ if __name__ == "__main__":
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     asked.add_argument("--into", type=Path, required=True)
     asked.add_argument("--depth", type=int, default=6)
-    asked.add_argument("--steps", type=int, default=8000)
+    asked.add_argument("--steps", type=int, default=2000)
     asked.add_argument("--seed", type=int, default=1)
     told = asked.parse_args()
     print(small_glm(told.into, told.depth, told.steps, told.seed))

@@ -12,7 +12,7 @@ It does not know where positions come from: two-dimensional ones are two calls o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -30,15 +30,43 @@ class Angles:
 
     def rotate(self, x: Tensor) -> Tensor:
         """Turn the first ``width`` numbers of each head, pass the rest. ``[B, H, T, head_dim]`` in and out."""
-        width = 2 * self.cos.shape[-1]
-        turning, passing = x[..., :width], x[..., width:]
-        if self.pairing == "interleaved":
-            first, second = turning.unflatten(-1, (-1, 2)).unbind(-1)
-        else:
-            first, second = turning.chunk(2, dim=-1)
-        turned = (first * self.cos - second * self.sin, second * self.cos + first * self.sin)
-        out = torch.stack(turned, dim=-1).flatten(-2) if self.pairing == "interleaved" else torch.cat(turned, dim=-1)
-        return torch.cat((out.to(x.dtype), passing), dim=-1)
+        return _Turned.apply(x, self.cos, self.sin, self.pairing)
+
+
+class _Turned(torch.autograd.Function):
+    """The turn, in one copy of ``x`` and in fp32; the way back is the turn by the opposite angle.
+
+    On a CPU, forward and back, half of the time of the one that torch derives from slices, products and their joining.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, pairing: Pairing) -> Tensor:
+        """``[B, H, T, head_dim]`` in and out."""
+        ctx.save_for_backward(cos, sin)
+        ctx.pairing = pairing
+        return _turn(x, cos, sin, pairing)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        """The gradient of ``x``."""
+        cos, sin = ctx.saved_tensors
+        return _turn(grads[0], cos, -sin, ctx.pairing), None, None, None
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor, pairing: Pairing) -> Tensor:
+    width = 2 * cos.shape[-1]
+    dtype = torch.float32 if x.itemsize < cos.itemsize else x.dtype
+    form = torch.preserve_format if x.stride(-1) == 1 else torch.contiguous_format  # the cheapest whose pairs lie so
+    out = x.to(dtype, copy=True, memory_format=form)
+    turning = out[..., :width]
+    if pairing == "interleaved":  # pairs that lie side by side are complex numbers
+        torch.view_as_complex(turning.unflatten(-1, (-1, 2))).mul_(torch.complex(cos, sin))
+    else:
+        first, second = turning.chunk(2, dim=-1)
+        was = first.clone()
+        first.mul_(cos).addcmul_(second, sin, value=-1)
+        second.mul_(cos).addcmul_(was, sin)
+    return out.to(x.dtype)
 
 
 @dataclass(frozen=True)

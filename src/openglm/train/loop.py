@@ -19,9 +19,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ from openglm.train.optimisers import optimisers
 from openglm.train.plan import Plan
 from openglm.train.ranks import shard, summed, whole
 from openglm.train.schedules import SCHEDULES, Schedule
-from openglm.train.speed import flops, gemm_peak
+from openglm.train.speed import fastest, flops, gemm_peak
 from openglm.train.trainable import Source
 
 
@@ -65,6 +65,7 @@ class Run:
                 f"mtp_weight is {self.plan.mtp_weight}",
                 hint="The model has no layer that predicts further; set it to 0.",
             )
+        self.plan = replace(self.plan, dtype=self._precision_of_products())
         self.dtype = torch.bfloat16 if self.plan.dtype == "bfloat16" else torch.float32
         _shrink_embedding(self.model, self.plan.embedding_shrink)
         if self.size > 1:
@@ -76,6 +77,7 @@ class Run:
             matrix_lr=self.plan.matrix_lr,
             weight_decay=self.plan.weight_decay,
             betas=self.plan.betas,
+            dtype=self.dtype,
         )
         self.schedule = _schedule(self.plan)
         self.step = self._resume()
@@ -149,6 +151,17 @@ class Run:
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16 and self.size == 1)
+
+    def _precision_of_products(self) -> Literal["bfloat16", "float32"]:
+        """What the plan says; "fastest" is what the run was begun with, or what rank 0 finds to be."""
+        begun = self.folder / "plan.json"
+        if self.plan.dtype == "fastest" and begun.exists() and (was := Plan.read(begun).dtype) != "fastest":
+            return was
+        if self.plan.dtype != "fastest":
+            return self.plan.dtype
+        found = fastest(next(self.model.parameters()).device) if self.rank == 0 else "float32"
+        (votes,) = summed(torch.tensor(float(found == "bfloat16")))
+        return "bfloat16" if votes else "float32"
 
     def _speed(self) -> tuple[float, float]:
         """(operations of a micro-batch, operations a second of this machine's fastest product)."""

@@ -7,16 +7,15 @@ small size the head is the largest matrix of all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from openglm.data.batches import Batch
 from openglm.train.trainable import Trainable
 
-HEAD_ROWS = 4096  # positions that go through the head at a time: bounds the logits to HEAD_ROWS × vocabulary
+HEAD_ROWS = 512  # positions that go through the head at a time: their logits are still in a CPU's cache when used
 
 
 class Loss(NamedTuple):
@@ -50,10 +49,35 @@ def _cross_entropy(
     total, right = hidden.new_zeros((), dtype=torch.float32), hidden.new_zeros((), dtype=torch.float32)
     for start in range(0, len(at), HEAD_ROWS):
         part = slice(start, start + HEAD_ROWS)
-        logits = head(rows[part]).float()
-        total = total + (functional.cross_entropy(logits, target[part], reduction="none") * weight[part]).sum()
-        right = right + ((logits.detach().argmax(-1) == target[part]) * weight[part]).sum()
+        nats, guess = _Nats.apply(head(rows[part]).float(), target[part])
+        total = total + (nats * weight[part]).sum()
+        right = right + ((guess == target[part]) * weight[part]).sum()
     return total, right
+
+
+class _Nats(torch.autograd.Function):
+    """``-log softmax(logits)[target]`` and the best guess, [N, V] and [N] to [N] and [N], in place.
+
+    The logits become their probabilities, which is all that the way back needs: torch's own keeps logits and their
+    logarithms, and fills a gradient with zeros first. Nobody else may read the logits, and the way back goes once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        top, guess = logits.detach().max(-1, keepdim=True)
+        wanted = logits.gather(-1, target[:, None]) - top
+        likely = logits.detach().sub_(top).exp_()
+        total = likely.sum(-1, keepdim=True)
+        ctx.save_for_backward(likely, total, target)
+        ctx.mark_non_differentiable(guess)
+        return (total.log() - wanted).squeeze(-1), guess.squeeze(-1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        likely, total, target = ctx.saved_tensors
+        grad = grads[0][:, None]
+        found = likely.mul_(grad / total)
+        return found.scatter_add_(-1, target[:, None], -grad), None
 
 
 def _multi_token(model: Trainable, hidden: Tensor, batch: Batch, mask: Tensor | None) -> Tensor:

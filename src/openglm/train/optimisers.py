@@ -18,10 +18,10 @@ ITERATIONS = 5
 UPDATE_RMS = 0.2  # the size of an AdamW update, so that one learning rate serves both (arXiv 2502.16982 §2.2)
 
 
-def orthogonal(update: Tensor) -> Tensor:
-    """The nearest matrix [..., m, n] with singular values near 1, computed in bf16; leading axes are matrices apart."""
+def orthogonal(update: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """The nearest matrix [..., m, n] with singular values near 1, by products in ``dtype``; a stack is many of them."""
     a, b, c = COEFFICIENTS
-    x = update.bfloat16()
+    x = update.to(dtype)
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT
@@ -36,9 +36,15 @@ class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal, scaled to AdamW's size; parameters are [m, n] or stacks of them [experts, m, n]."""
 
     def __init__(
-        self, params: Iterable[nn.Parameter], lr: float = 1e-3, momentum: float = 0.95, weight_decay: float = 0.1
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float = 1e-3,
+        momentum: float = 0.95,
+        weight_decay: float = 0.1,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
@@ -57,7 +63,7 @@ class Muon(torch.optim.Optimizer):
         state["momentum"].lerp_(grad, 1 - momentum)
         update = grad.lerp(state["momentum"], momentum)  # Nesterov's look ahead
         whole = update.full_tensor() if isinstance(update, DTensor) else update
-        turned = orthogonal(whole) * (UPDATE_RMS * max(whole.shape[-2:]) ** 0.5)
+        turned = orthogonal(whole, self.dtype) * (UPDATE_RMS * max(whole.shape[-2:]) ** 0.5)
         if isinstance(update, DTensor):
             turned = distribute_tensor(turned, update.device_mesh, update.placements)
         weight.mul_(1 - lr * weight_decay)
@@ -71,10 +77,12 @@ def optimisers(
     matrix_lr: float | None = None,
     weight_decay: float = 0.1,
     betas: tuple[float, float] = (0.9, 0.95),
+    dtype: torch.dtype = torch.bfloat16,
 ) -> list[torch.optim.Optimizer]:
     """AdamW for embeddings, heads, norms and biases, and Muon (at ``matrix_lr``) for the matrices of the layers.
 
-    Without ``matrix_lr`` AdamW takes them all. Norms and biases never decay. A tied weight is one parameter.
+    ``dtype`` is of Muon's products. Without ``matrix_lr`` AdamW takes them all. Norms and biases never decay, and a
+    tied weight is one parameter.
     """
     ends = {id(weight) for part in model.modules() if isinstance(part, nn.Embedding) for weight in part.parameters()}
     ends.add(id(model.head.weight))
@@ -93,7 +101,7 @@ def optimisers(
         torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, eps=1e-8, fused=True)
     ]
     if matrices and matrix_lr is not None:
-        found.append(Muon(matrices, lr=matrix_lr, weight_decay=weight_decay))
+        found.append(Muon(matrices, lr=matrix_lr, weight_decay=weight_decay, dtype=dtype))
     for optimiser in found:
         for group in optimiser.param_groups:
             group["peak_lr"] = group["lr"]

@@ -31,8 +31,8 @@ class Plan:
     """Steps of the way down; of the schedule ``stable`` only."""
     clip: float = 1.0
     """The gradient's norm is held at this."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of the products; weights, their moments and sums stay float32."""
+    dtype: Literal["fastest", "bfloat16", "float32"] = "fastest"
+    """Of the products; weights, their moments and sums stay float32. A run settles what is fastest where it begins."""
     mtp_weight: float = 0.0
     """Of multi-token prediction (GLM-4.5: 0.3, later 0.1)."""
     router_bias_rate: float = 1e-3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -24,6 +25,11 @@ def gemm_peak(dtype: torch.dtype, device: torch.device) -> float:
         _wait(device)
         best = min(best, time.perf_counter() - start)
     return 4 * 2 * SIDE**3 / best
+
+
+def fastest(device: torch.device) -> Literal["bfloat16", "float32"]:
+    """The precision whose products are faster on this machine: a CPU without instructions for bf16 only imitates it."""
+    return "bfloat16" if gemm_peak(torch.bfloat16, device) > gemm_peak(torch.float32, device) else "float32"
 
 
 def flops(work: Callable[[], object]) -> int:
