@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -188,13 +190,28 @@ def test_an_epoch_reads_every_token_once_but_for_the_last_row(tmp_path: Path) ->
     assert rows.text(0).tolist() != rows.text(rows.rows_per_epoch).tolist()  # another epoch, another order
 
 
+def test_rows_of_one_document_are_drawn_far_from_each_other_and_each_once_an_epoch(tmp_path: Path) -> None:
+    """A batch is a sample of the corpus, also where a document is longer than a batch."""
+    words = [f"{name} {number}. " for name in ("ant", "bee", "cat", "dog") for number in range(200)]
+    found = written(tmp_path, ["".join(words[at : at + 200]) for at in range(0, 800, 200)])
+    rows = batches(found, Causal())
+    count = rows.rows_per_epoch // 4
+    drawn = [tuple(row.tolist()) for k in range(count) for row in rows[k].tokens]
+    line = [tuple(rows.text(i)[:-1].tolist()) for i in range(rows.rows_per_epoch)]
+    assert len(drawn) == count * 4
+    assert not Counter(drawn) - Counter(line)
+    apart = [abs(line.index(a) - line.index(b)) for a, b in pairwise(drawn)]
+    assert np.median(apart) > len(line) / 8
+    assert [tuple(row.tolist()) for row in rows[count].tokens] != drawn[:4]  # another epoch, another order
+
+
 def test_causal_targets_are_the_next_tokens_and_rows_overlap_by_one(tmp_path: Path) -> None:
     found = written(tmp_path, texts())
     rows = batches(found, Causal())
     batch = rows[0]
     assert batch.tokens.shape == batch.positions.shape == (4, 40)
     assert torch.equal(batch.tokens[:, 1:], batch.targets[:, :-1])
-    assert torch.equal(batch.targets[:-1, -1], batch.tokens[1:, 0])
+    assert rows.text(0)[-1] == rows.text(1)[0]
     assert batch.weights.min() == 1
     assert batch.mask() is None
 

@@ -179,6 +179,7 @@ class Batches:
         self.shards, self.objective, self.length, self.rows, self.seed = shards, objective, length, rows, seed
         self.pad, self.rank, self.world, self.multiple = pad, rank, world, multiple
         self._laid: tuple[int, Ints, Ints] | None = None
+        self._mixed: tuple[int, Ints] | None = None
 
     def __getitem__(self, k: int) -> Batch:
         """Batch k, counted from 0: a pure function of k and of what the constructor was told."""
@@ -186,7 +187,9 @@ class Batches:
         rows: list[Row] = []
         for i in range(first, first + self.rows * self.world, self.world):
             rows += self.objective.rows(
-                self.text(i), np.random.default_rng([self.seed, 1, k]), np.random.default_rng([self.seed, 2, i])
+                self.text(self._drawn(i)),
+                np.random.default_rng([self.seed, 1, k]),
+                np.random.default_rng([self.seed, 2, i]),
             )
         return stacked(rows, self.pad, self.multiple)
 
@@ -195,6 +198,14 @@ class Batches:
         while True:
             yield self[k]
             k += 1
+
+    def _drawn(self, i: int) -> int:
+        """Which row of the line is read as the i-th. A long document has many rows, and they come far from each other:
+        a model that reads a module of 50,000 tokens in one go forgets all else meanwhile."""
+        epoch, within = divmod(i, self.rows_per_epoch)
+        if self._mixed is None or self._mixed[0] != epoch:
+            self._mixed = epoch, np.random.default_rng([self.seed, 3, epoch]).permutation(self.rows_per_epoch)
+        return epoch * self.rows_per_epoch + int(self._mixed[1][within])
 
     def text(self, i: int) -> Ints:
         """Row i of the endless line of documents: [length + overlap] tokens."""
