@@ -23,10 +23,10 @@ from openmaas.store.audit_log import SYSTEM, Actor
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An installation that offers the echo model and is not running."""
     folder = str(tmp_path_factory.mktemp("commands") / "data")
-    layout, settings = Layout(folder), Settings(data=folder, model="echo")
+    layout, settings = Layout(folder), Settings(data=folder, models=("echo",))
     database = open_house(layout)
     first_start(database, layout, settings, Clock())
-    offer_model(database, layout, settings, Actor(SYSTEM, Clock()), print, lambda *_: None)
+    offer_model(database, layout, "echo", settings.currency, Actor(SYSTEM, Clock()), print, lambda *_: None)
     database.close()
     return folder
 

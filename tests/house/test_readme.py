@@ -119,7 +119,7 @@ def test_serve_tells_a_program_where_it_is(tmp_path: Path) -> None:
         told = json.loads(serving.stdout.readline())
         house = Installation(tmp_path)
         house.port, house.key = int(told["address"].rpartition(":")[2]), told["key"]
-        assert told == {"address": f"http://127.0.0.1:{house.port}", "key": house.key, "model": "echo"}
+        assert told == {"address": f"http://127.0.0.1:{house.port}", "key": house.key, "models": ["echo"]}
         assert house.chat()[0] == 200
         serving.send_signal(signal.SIGTERM)
         rest, said = serving.communicate(timeout=60)

@@ -269,7 +269,9 @@ def test_a_batch_that_must_wait_long_is_put_aside_and_can_still_be_cancelled(ech
     limit = {"subject_id": organisation, "kind": "rpm", "amount": 3}
     assert echo.admin("PUT", "/limits", limit)[0] in (200, 201)
     with client_of(echo, key) as client:
-        lines = [line(str(number), cue="tokens=2,pace_ms=50") for number in range(100)]  # more than run before it is heard
+        lines = [
+            line(str(number), cue="tokens=2,pace_ms=50") for number in range(100)
+        ]  # more than run before it is heard
         batch_id = begin(client, lines)
         deadline = time.monotonic() + 60
         database = Database(echo.address)

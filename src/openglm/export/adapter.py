@@ -16,8 +16,12 @@ from torch import Tensor
 
 from openglm.export.llama import architecture_of
 
+THINKS = "openmaas.thinks"  # our own word: whether it learned from thoughts; what did not is never asked for one
 
-def write(config: Any, pairs: Iterable[tuple[str, Tensor, Tensor]], alpha: float, path: Path) -> None:
+
+def write(
+    config: Any, pairs: Iterable[tuple[str, Tensor, Tensor]], alpha: float, path: Path, *, thinks: bool = True
+) -> None:
     """Write the file, whole or not at all; without what is of layers that predict further tokens, which llama.cpp does
     not load beside an adapter.
 
@@ -32,6 +36,7 @@ def write(config: Any, pairs: Iterable[tuple[str, Tensor, Tensor]], alpha: float
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
+    writer.add_bool(THINKS, thinks)
     ahead = tuple(config.prediction_prefixes())
     for name, a, b in pairs:
         if name.startswith(ahead):

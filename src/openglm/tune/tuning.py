@@ -51,6 +51,7 @@ from openglm.tune.preference import Preference, reference_of
 #: What lies beside the weights and belongs to the model.
 BESIDE = ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json")
 TEMPLATE = "chat_template.jinja"
+ADAPTER = "adapter.gguf"
 SILENT = "{%- set enable_thinking = false -%}\n"  # before the family's template
 #: Models above so many parameters compute in bfloat16: below, float32 is as fast and needs no care.
 FLOAT32_PARAMETERS_MAX = 50_000_000
@@ -148,14 +149,14 @@ class Tuning:
         )
 
     def _keep(self, model: Any, dtype: torch.dtype) -> None:
-        into, order = self.order.into, self.order
+        into, order, template = self.order.into, self.order, self._template()
         if order.rank:
             lora.save(model, self._lora, into / "adapter")
             if order.gguf:
                 pairs = [(name, part.lora_A, part.lora_B) for name, part in lora.adapters(model)]
-                adapter.write(self.config, pairs, self._lora.alpha, into / "adapter.gguf")
+                thinks = not template.startswith(SILENT)
+                adapter.write(self.config, pairs, self._lora.alpha, into / ADAPTER, thinks=thinks)
             lora.merge(model)
-        template = self._template()
         shutil.rmtree(into / "model", ignore_errors=True)
         checkpoint.save(model, into / "model", dtype=dtype)
         for name in BESIDE:
@@ -163,8 +164,11 @@ class Tuning:
                 shutil.copyfile(order.base / name, into / "model" / name)
         (into / "model" / TEMPLATE).write_text(template)
         told: dict[str, Any] = {"model": "model", "adapter": "adapter" if order.rank else None, "gguf": None}
+        told["over_base"] = None  # a file that makes of the base, where that runs, what this model is
         if order.gguf:
             told["gguf"] = "model.gguf"
+            if order.rank and _spoken(order.base) == template.removeprefix(SILENT):
+                told["over_base"] = ADAPTER
             (into / "model.gguf").unlink(missing_ok=True)
             # Small models lose most by fewer bits, and need them least.
             whole = sum(weight.numel() for weight in model.parameters()) * 2 <= GGUF_BYTES_WHOLE_MAX
@@ -188,6 +192,12 @@ class Tuning:
         units = units_of(rows, 2 if self.order.method == "dpo" else 1)
         order = self.order
         return Lessons(units, order.epochs(), order.batch(len(units)), order.seed, self.tokenizer.specials.pad)
+
+
+def _spoken(base: Path) -> str:
+    """The chat template of a checkpoint, as for one that thinks; empty where it has none."""
+    path = base / TEMPLATE
+    return path.read_text().removeprefix(SILENT) if path.exists() else ""
 
 
 def family_of(base: Path, fields: dict[str, Any]) -> render.Family:

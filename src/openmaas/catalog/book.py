@@ -76,8 +76,13 @@ class Deployment(msgspec.Struct, frozen=True):
 
     @property
     def local(self) -> bool:
-        """True when our supervisor runs it."""
+        """True when it is on this house's machine."""
         return self.kind in LOCAL_KINDS
+
+    @property
+    def over(self) -> str:
+        """The model whose engines lay these weights, an adapter, over their own; empty for what has its own engine."""
+        return str(self.options.get("over", ""))
 
 
 def add_model(tx: sa.Connection, model: Model) -> None:
@@ -104,6 +109,8 @@ def add_deployment(tx: sa.Connection, deployment: Deployment) -> None:
         raise FieldInvalid(f"weights belong to {', '.join(WEIGHED_KINDS)} and to no other kind", field="weights")
     if deployment.local:
         _check_task(deployment, model)
+    if deployment.over:
+        _check_over(tx, deployment)
     tx.execute(deployments.insert().values(msgspec.structs.asdict(deployment)))
     note(tx, "catalog", deployment.model)
 
@@ -120,6 +127,20 @@ def _check_task(deployment: Deployment, model: Model) -> None:
             f"{model.name} is offered to {model.task}; options.embedding is true for what embeds, and for nothing else"
         )
         raise FieldInvalid(said, field="options.embedding")
+
+
+def _check_over(tx: sa.Connection, deployment: Deployment) -> None:
+    """Raises ``FieldInvalid`` for an adapter that no engine could lay over anything."""
+    if len(deployment.options) > 1:
+        raise FieldInvalid("options: an adapter has `over` and no other, its base has the engine", field="options")
+    if not any(base_of(each, deployment) for each in list_deployments(tx)):
+        said = f"options.over: {deployment.over!r} has no deployment of kind llama; deploy it first"
+        raise FieldInvalid(said, field="options.over")
+
+
+def base_of(base: Deployment, adapter: Deployment) -> bool:
+    """Whether the engine of ``base`` can lay the weights of ``adapter`` over its own."""
+    return base.kind == "llama" and base.model == adapter.over and not base.over
 
 
 def _check_url(text: str) -> None:

@@ -105,9 +105,9 @@ def pull_(data: str, name: str, as_json: bool) -> None:
 def offer(data: str, name: str, as_json: bool) -> None:
     """Offer a model: NAME of pulled weights, or a .gguf path. A running house starts its engine at once."""
     with opened(data) as (database, layout):
-        settings = read({"data": data, "model": name}).settings
+        currency = read({"data": data}).settings.currency
         found = offer_model(
-            database, layout, settings, OPERATOR, lambda text: click.echo(f"· {text}", err=True), Progress()
+            database, layout, name, currency, OPERATOR, lambda text: click.echo(f"· {text}", err=True), Progress()
         )
     show({"model": found}, as_json=as_json, text=f"{found} is offered")
 
@@ -142,7 +142,7 @@ def _want(data: str, name: str, wanted: str, as_json: bool) -> None:
     with opened(data) as (database, layout):
         if wanted == "running":  # said here, not in a log when its engine cannot start
             for deployment in database.look(find_deployments, name):
-                if deployment.weights:
+                if deployment.weights and not deployment.over:
                     locate(deployment.weights, layout.weights)
         want = audited(OPERATOR, "deployment.want", name, book, {"wanted": wanted})
         rows = [shown(deployment) for deployment in database.call(want)]

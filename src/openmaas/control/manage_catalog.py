@@ -24,7 +24,7 @@ from openmaas.engines.gguf import check_whole
 from openmaas.engines.glm.folder import check_extra
 from openmaas.engines.search.back_ends import back_end
 from openmaas.engines.spec import check_options
-from openmaas.engines.weights import locate
+from openmaas.engines.weights import check_adapter, locate
 from openmaas.engines.words import read_words
 from openmaas.store.audit_log import audited
 
@@ -72,7 +72,9 @@ def routes(rooms: Rooms) -> APIRouter:
         )
         if made.local:  # said here, not in a log when its engine cannot start
             await asyncio.to_thread(_check_options, made)
-            if made.weights:
+            if made.over:
+                await asyncio.to_thread(check_adapter, made.weights)
+            elif made.weights:
                 await asyncio.to_thread(_check_weights, made, rooms.weights)
 
         def add(tx: sa.Connection) -> book.Deployment:

@@ -54,6 +54,7 @@ HEAD_START_S = 3.0  #: control plane and poster wait so long: on two cores engin
 SOCKET_PATH_BYTES_MAX = 107  #: sun_path of Linux holds 108 bytes with its closing NUL (unix(7))
 REQUEST_ID_BYTES_MAX = 64  #: of the header x-request-id that an engine writes to its meter; ours have 30
 METER_BYTES_MAX = 64 * 1024 * 1024  #: a meter file goes on in a new one above this: one is read in a tenth of a second
+ADAPTERS_MAX = 16  #: over one base at once: each lies in memory, and one more is joined by loading all of them
 RECITED_TOKENS = 256  #: of a prompt whose probabilities are wanted, read in one go: a grammar names each of them
 INPUTS_MAX = 2_048  #: texts of one embeddings request, as OpenAI's
 EMBEDDED_MAX = 64  #: the same on Zhipu's base URL, as theirs

@@ -1,5 +1,5 @@
-"""The header of a GGUF file: how long a context the model knows, how long its vectors are, and whether the file is all
-there.
+"""The header of a GGUF file: how long a context the model knows, how long its vectors are, whether it can chat, and
+whether the file is all there.
 
 It knows the format and no catalogue, and reads no tensor; whoever offers a file calls it.
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -7,13 +7,19 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+import msgspec
 
 from openmaas.core.bounds import GGUF_TEXT_BYTES_MAX
 from openmaas.core.errors import FieldInvalid
 
+#: Our own word in the header of an adapter: whether it learned from thoughts. What did not is never asked for one.
+THINKS = "openmaas.thinks"
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 
 
@@ -22,25 +28,48 @@ def gguf_context(path: Path) -> int:
     return _number(path, "context_length")
 
 
+def gguf_chats(path: Path) -> bool:
+    """Whether the file brings a chat template: a model that was only pretrained has none. ``FieldInvalid`` as above."""
+    return any(key == "tokenizer.chat_template" for key, _ in _said(path))
+
+
+class Adapter(msgspec.Struct, frozen=True):
+    """What the file of an adapter says of it: whether it learned to think."""
+
+    thinks: bool = True
+
+
+def gguf_adapter(path: Path) -> Adapter:
+    """What a file says that is an adapter. Raises ``FieldInvalid`` when it is none."""
+    said = dict(_said(path))
+    if said.get("general.type") != "adapter":
+        raise FieldInvalid(f"{path} holds a model and no adapter", field="weights")
+    return Adapter(thinks=said.get(THINKS) is not False)
+
+
 def gguf_embedding(path: Path) -> int:
     """How many numbers a vector of the model has. Raises ``FieldInvalid`` when the file does not say it."""
     return _number(path, "embedding_length")
 
 
 def _number(path: Path, name: str) -> int:
+    for key, value in _said(path):
+        if key.endswith(f".{name}") and isinstance(value, int):
+            return value
+    raise FieldInvalid(f"{path} names no {name.replace('_', ' ')}", field="model")
+
+
+def _said(path: Path) -> Iterator[tuple[str, object]]:
+    """What the header says, pair by pair; lists are None."""
     try:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
                 raise FieldInvalid(f"{path} is not a GGUF file", field="model")
             _version, _tensors, count = struct.unpack("<IQQ", file.read(20))
             for _ in range(count):
-                key = _text(file)
-                value = _value(file, struct.unpack("<I", file.read(4))[0])
-                if key.endswith(f".{name}") and isinstance(value, int):
-                    return value
+                yield _text(file), _value(file, struct.unpack("<I", file.read(4))[0])
     except (struct.error, OSError, UnicodeDecodeError) as error:
         raise FieldInvalid(f"{path} cannot be read as GGUF, it may be cut off: {error}", field="model") from None
-    raise FieldInvalid(f"{path} names no {name.replace('_', ' ')}", field="model")
 
 
 def check_whole(path: Path) -> None:
@@ -75,6 +104,9 @@ def _value(file: BinaryIO, kind: int) -> object:
         return _text(file)
     if kind == 9:
         inner, count = struct.unpack("<IQ", file.read(12))
+        if inner in _SCALARS:
+            file.seek(count * struct.calcsize(_SCALARS[inner]), os.SEEK_CUR)
+            return None
         for _ in range(count):
             _value(file, inner)
         return None

@@ -62,6 +62,8 @@ def fetch(entry: Entry, folder: Path, progress: Progress) -> Path:
             progress(name, size, entry.size_bytes)
 
     try:
+        if entry.shipped:
+            (parts / "000").write_bytes(entry.shipped.read_bytes())
         for number, part in enumerate(entry.parts):
             piece = parts / f"{number:03d}"
             if not piece.exists():

@@ -56,9 +56,10 @@ def read_spec(line: bytes) -> EngineSpec:
 
 #: How the vectors of a text's tokens become one, in files that do not say it: llama.cpp's names.
 POOLINGS = ("mean", "cls", "last")
-#: The options of each kind and what they are: a type, or one of several words.
+#: The options of each kind and what they are: a type, or one of several words. ``over`` names the model whose engines
+#: hold the weights that an adapter lies over; nothing else of the list belongs to one.
 OPTIONS: dict[str, dict[str, type | tuple[str, ...]]] = {
-    "llama": {"threads": int, "embedding": bool, "batch": int, "dimensions_min": int, "pooling": POOLINGS},
+    "llama": {"threads": int, "embedding": bool, "batch": int, "dimensions_min": int, "pooling": POOLINGS, "over": str},
     "embedder": {"query": bool, "dimensions_min": int},
     "search": dict.fromkeys(("searxng", "engines", "categories", "language", "folder"), str),
     "moderator": {"words": str},

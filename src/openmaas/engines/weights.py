@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import tomllib
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import msgspec
 
 from openmaas.core.bounds import SLOT_CONTEXT_TOKENS_MAX
 from openmaas.core.errors import FieldInvalid, ModelUnknown
-from openmaas.engines.gguf import gguf_context
+from openmaas.engines.gguf import gguf_adapter, gguf_context
 from openmaas.engines.glm.folder import context_of
 
 
@@ -29,7 +30,8 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Weights that can be pulled. ``beside`` are further members of the first package, kept with their paths.
 
-    ``template`` is the file of ``templates/`` that corrects the weights' own chat template; empty when that is right.
+    Without ``parts`` the file is one of ``shipped/``. ``template`` is the file of ``templates/`` that corrects the
+    weights' own chat template; empty when that is right. ``prompt`` is what to try first, where there is none.
     """
 
     name: str
@@ -44,12 +46,19 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     beside: list[str] = []
     platform: str = ""
     template: str = ""
+    prompt: str = ""
+
+    @property
+    def shipped(self) -> Traversable | None:
+        """The file, when it came with this package."""
+        return None if self.parts else files("openmaas.engines").joinpath("shipped", self.file)
 
 
 class Weights(msgspec.Struct, frozen=True):
     """Weights on this machine: a GGUF file, or the folder of an embedder or of a classic GLM. ``context`` is in tokens.
 
-    ``template`` is the text of the chat template that stands in for the file's own; empty for none.
+    ``template`` is the text of the chat template that stands in for the file's own; empty for none. ``prompt`` is the
+    catalogue's, for a model that completes text.
     """
 
     name: str
@@ -57,6 +66,7 @@ class Weights(msgspec.Struct, frozen=True):
     path: Path
     context: int
     template: str = ""
+    prompt: str = ""
 
 
 def catalogue() -> list[Entry]:
@@ -73,7 +83,7 @@ def locate(name_or_path: str, folder: Path) -> Weights:
                 raise ModelUnknown(f"{entry.name} is not pulled yet; `openmaas models pull {entry.name}`")
             path = folder / entry.name
             place = path if entry.kind == "embedder" else path / entry.file
-            return Weights(entry.name, entry.kind, place, entry.context, _template(entry))
+            return Weights(entry.name, entry.kind, place, entry.context, _template(entry), entry.prompt)
     path = Path(name_or_path)
     if os.path.isdir(path):  # ``Path`` raises for a name that is too long, or has a null in it
         context = min(context_of(path), SLOT_CONTEXT_TOKENS_MAX)
@@ -84,6 +94,13 @@ def locate(name_or_path: str, folder: Path) -> Weights:
         raise FieldInvalid(said, field="model")
     name = path.stem.lower().replace(" ", "-")
     return Weights(name, "llama", path.resolve(), min(gguf_context(path), SLOT_CONTEXT_TOKENS_MAX))
+
+
+def check_adapter(path: str) -> None:
+    """Raises ``FieldInvalid`` unless an adapter lies there, by a name that any process finds and a header can carry."""
+    if not os.path.isabs(path) or not os.path.isfile(path) or not path.isprintable():
+        raise FieldInvalid(f"weights: {path!r} is no file, named from the root", field="weights")
+    gguf_adapter(Path(path))
 
 
 def _template(entry: Entry) -> str:

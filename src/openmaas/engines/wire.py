@@ -76,7 +76,7 @@ def error_body(error: OpenmaasError) -> bytes:
 class Exchange:
     """One request, and the right to answer it once: plainly, or as a stream of events."""
 
-    __slots__ = ("_connection", "_keep_alive", "body", "cue", "path", "request_id", "streaming", "work")
+    __slots__ = ("_connection", "_keep_alive", "adapter", "body", "cue", "path", "request_id", "streaming", "work")
 
     def __init__(self, connection: Connection, path: str, body: bytes, keep_alive: bool) -> None:
         self._connection = connection
@@ -84,6 +84,7 @@ class Exchange:
         self.path = path
         self.body = body
         self.request_id = ""
+        self.adapter = ""  # the header x-adapter: a file over the base's weights; only llama.cpp looks at it
         self.cue = ""  # the header x-echo; only the echo engine looks at it
         self.streaming = False
         self.work: Work | None = None
@@ -145,6 +146,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._request_id = b""
         self._cue = b""
+        self._adapter = b""
         self._parts: list[bytes] = []
         self._body_bytes = 0
 
@@ -181,6 +183,7 @@ class Connection(asyncio.Protocol):
         running, self._running = self._running, None
         if running and running.work:
             running.work.lost()
+            running.work = None
 
     def pause_writing(self) -> None:
         """Back-pressure from the kernel, passed on to the work."""
@@ -204,12 +207,14 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the two headers an engine looks at."""
+        """Keep the three headers an engine looks at."""
         length = len(name)
         if length == 12 and name.lower() == b"x-request-id":
             self._request_id = value
         elif length == 6 and name.lower() == b"x-echo":
             self._cue = value
+        elif length == 9 and name.lower() == b"x-adapter":
+            self._adapter = value
 
     def on_body(self, part: bytes) -> None:
         """Gather the body up to its bound."""
@@ -227,6 +232,7 @@ class Connection(asyncio.Protocol):
         exchange = Exchange(self, path, body, self._parser.should_keep_alive())
         exchange.request_id = self._request_id.decode("latin-1")
         exchange.cue = self._cue.decode("latin-1")
+        exchange.adapter = self._adapter.decode("utf-8", "replace")
         method = self._parser.get_method().decode("latin-1")
         if self._body_bytes > bounds.BODY_BYTES_MAX:
             method = "TOO LARGE"
@@ -249,6 +255,8 @@ class Connection(asyncio.Protocol):
 
     def finished(self, keep: bool) -> None:
         """The running exchange is answered; start the next one or close."""
+        if self._running is not None:
+            self._running.work = None  # and with it all that it held
         self._running = None
         if self._transport is None:
             return

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Iterator
 from typing import cast
 from urllib.parse import urlsplit
 
-from openmaas.catalog.book import Deployment, Model
+from openmaas.catalog.book import Deployment, Model, base_of
 from openmaas.catalog.face import Offers
 from openmaas.core.errors import OpenmaasError
 from openmaas.dialects.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, Manner
@@ -48,6 +49,9 @@ def replicas(offers: Offers, layout: Layout, master: MasterKeys) -> dict[str, li
     """Where the relay reaches each model."""
     found: dict[str, list[Replica]] = {}
     for deployment in offers.deployments:
+        if deployment.over:
+            found.setdefault(deployment.model, []).extend(_laid_over(deployment, offers, layout))
+            continue
         try:
             place = _place(deployment, layout, master)
         except (ValueError, OpenmaasError) as error:  # one that cannot be reached must not take the others down
@@ -57,6 +61,15 @@ def replicas(offers: Offers, layout: Layout, master: MasterKeys) -> dict[str, li
         replica = Replica(deployment.id, name, place, slots, local=local, manner=_manner(deployment))
         found.setdefault(deployment.model, []).append(replica)
     return found
+
+
+def _laid_over(adapter: Deployment, offers: Offers, layout: Layout) -> Iterator[Replica]:
+    """An adapter is wherever its base is: the same engines, told which file each request means."""
+    header = b"x-adapter: %b\r\n" % adapter.weights.encode()
+    for base in offers.deployments:
+        if base_of(base, adapter):
+            place = Place(path=layout.socket(base.id), prefix=b"/v1", headers=header)
+            yield Replica(base.id, adapter.served_name, place, base.slots, local=True, manner=_manner(base))
 
 
 def _manner(deployment: Deployment) -> Manner:

@@ -96,22 +96,22 @@ def first_start(database: Database, layout: Layout, settings: Settings, clock: C
 
 
 def offer_model(
-    database: Database, layout: Layout, settings: Settings, who: Actor, say: Say, progress: Progress
+    database: Database, layout: Layout, asked: str, currency: str, who: Actor, say: Say, progress: Progress
 ) -> str:
-    """See that ``settings.model`` is offered: weights here, deployment, price. Returns its public name."""
+    """See that the weights ``asked`` for are offered: they are here, deployed, priced. Returns the model's name."""
     offered = {model.name for model in database.look(list_models)}
-    if settings.model in offered:
-        return settings.model
-    pullable = any(entry.name == settings.model for entry in catalogue())
+    if asked in offered:
+        return asked
+    pullable = any(entry.name == asked for entry in catalogue())
     if pullable:
-        say(f"weights of {settings.model}")
-        pull(settings.model, layout.weights, progress)
-    weights = ECHO if settings.model == ECHO.name else locate(settings.model, layout.weights)
+        say(f"weights of {asked}")
+        pull(asked, layout.weights, progress)
+    weights = ECHO if asked == ECHO.name else locate(asked, layout.weights)
     here = "" if pullable or weights is ECHO else str(weights.path)
     if weights.name in offered:
         known = [found.weights for found in database.look(list_deployments) if found.model == weights.name]
         if here and known and not any(Path(name).resolve() == weights.path for name in known):
-            said = f"the name {weights.name!r} is already that of {known[0]}; give {settings.model} another one"
+            said = f"the name {weights.name!r} is already that of {known[0]}; give {asked} another one"
             raise FieldInvalid(said, field="model")
         return weights.name
     if weights.kind == "glm":
@@ -123,7 +123,7 @@ def offer_model(
         who.clock,
         weights.name,
         weights.kind,
-        weights="" if echo else here or settings.model,  # a path as it is from everywhere: the house runs elsewhere
+        weights="" if echo else here or asked,  # a path as it is from everywhere: the house runs elsewhere
         slots=ECHO_SLOTS if echo else SLOTS,
     )
 
@@ -143,7 +143,7 @@ def offer_model(
         if not list_prices(tx, model=weights.name, limit=1):
             price = {name: parse_amount(text) for name, text in STARTING_PRICE.items()}
             terms = flat(price["input"], price["output"], price["cached"])
-            set_price(tx, model=weights.name, currency=settings.currency, terms=terms, from_ms=0)
+            set_price(tx, model=weights.name, currency=currency, terms=terms, from_ms=0)
 
     database.call(audited(who, "model.offer", weights.name, book, {"deployment_id": deployment.id}))
     return weights.name

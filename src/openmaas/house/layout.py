@@ -14,7 +14,7 @@ from openmaas.core.bounds import SOCKET_PATH_BYTES_MAX
 from openmaas.core.errors import SettingInvalid
 from openmaas.store.files import private_folder, write_whole
 
-SOCKET_NAME_BYTES_MAX = len("/dep_0123456789abcdefghjkmnpqrs.llama.sock")  #: the longest there is
+SOCKET_NAME_BYTES_MAX = len("/dep_0123456789abcdefghjkmnpqrs.99999.sock")  #: the longest there is
 
 
 class Layout(msgspec.Struct, frozen=True):

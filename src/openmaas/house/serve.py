@@ -134,7 +134,7 @@ class House:
         wanted = {
             f"engine {deployment.id}": partial(self._engine, deployment, found)
             for deployment in found.deployments
-            if deployment.local
+            if deployment.local and not deployment.over
         }
         async with renewing:
             await self.family.renew(wanted, "engine ", self._settings.drain_s + DRAIN_GRACE_S)

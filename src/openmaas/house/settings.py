@@ -46,9 +46,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[str, _about("Address to listen on; 0.0.0.0 opens the service to the network.")] = "127.0.0.1"
     port: Annotated[int, _about("Port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8080
     relays: Annotated[int, _about("Relay processes; one a core is the most that helps.", ge=1, le=64)] = 1
-    model: Annotated[
-        str, _about("Model to offer when not yet offered: a name, a .gguf, a classic GLM's folder, or echo.")
-    ] = "smollm2-135m"
+    models: Annotated[
+        tuple[str, ...],
+        _about("Models to offer when not yet offered: names, .gguf files, folders of classic GLMs, or echo."),
+    ] = ("smollm2-135m",)
     currency: Annotated[
         str, _about("Currency of new prices and top-ups, and of who was given no other.", pattern="^[A-Z]{3}$")
     ] = "CNY"

@@ -51,6 +51,19 @@ class Line(msgspec.Struct, frozen=True):
     trained_tokens: int = 0
 
 
+class Made(msgspec.Struct, frozen=True):
+    """What a training left in its folder: files, by their names. ``over_base`` is what llama.cpp can lay over the base
+    in place of running the whole of it, where there is such a thing."""
+
+    gguf: str
+    over_base: str | None = None
+
+
+def made(folder: Path) -> Made:
+    """What is in ``folder`` when ``train`` is done."""
+    return msgspec.json.decode((folder / "done.json").read_bytes(), type=Made)
+
+
 def can_train() -> bool:
     """Whether the packages are here; looking for them loads none."""
     return find_spec("torch") is not None and find_spec("gguf") is not None

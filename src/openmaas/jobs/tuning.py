@@ -28,7 +28,7 @@ from openmaas.core.errors import InsufficientFunds, KeyUnknown, ModelUnknown, Th
 from openmaas.core.usage import Usage
 from openmaas.files.face import Files
 from openmaas.jobs.lease import Ended, Lease, Waits
-from openmaas.jobs.training import Counted, Line, Log, train
+from openmaas.jobs.training import Counted, Line, Log, made, train
 from openmaas.ledger.legs import Leg
 from openmaas.ledger.posting.pledges import pledge, release, settle
 from openmaas.ledger.prices import price_as, price_book
@@ -152,7 +152,7 @@ class Tunings:
         job, clock = lease.job, self._clock
         progress.model, progress.trained_tokens = name_of(job, wanted), progress.tokens
         lease.progress = text(progress)
-        made = msgspec.structs.replace(
+        model = msgspec.structs.replace(
             base,
             name=progress.model,
             description=f"{base.name}, tuned by {job.id}",
@@ -160,16 +160,11 @@ class Tunings:
             owner=job.organisation_id,
             checkpoint=str(folder / "model"),
         )
-        weights = str(folder / "model.gguf")
 
         def book(tx: sa.Connection) -> None:
-            like = next(
-                (each for each in list_deployments(tx) if each.model == base.name and each.kind == "llama"), None
-            )
-            told = {"slots": like.slots, "options": like.options} if like else {"slots": TUNING_SLOTS}
-            add_model(tx, made)
-            price_as(tx, made.name, base.name, job.organisation_id, clock.wall_ms())
-            add_deployment(tx, new_deployment(clock, made.name, "llama", weights=weights, **told))
+            add_model(tx, model)
+            price_as(tx, model.name, base.name, job.organisation_id, clock.wall_ms())
+            add_deployment(tx, new_deployment(clock, model.name, "llama", **_deployed(tx, base, folder)))
             self._settle(tx, job, wanted, progress, "done")
 
         return Ended("done", book)
@@ -230,6 +225,19 @@ class Watch:
         if line.step == 1 or line.step % every == 0 or line.step == progress.steps:
             told = line.loss, line.accuracy, line.lr, line.trained_tokens
             points.append(Point(line.step, self._clock.wall_ms(), *told))
+
+
+def _deployed(tx: sa.Connection, base: Model, folder: Path) -> dict[str, Any]:
+    """How the model is run: as an adapter in the engines of its base, where that is one of ours; else by an engine of
+    its own, with all weights."""
+    found = made(folder)
+    like = next((each for each in list_deployments(tx) if each.model == base.name and each.kind == "llama"), None)
+    if like is None:
+        return {"weights": str(folder / found.gguf), "slots": TUNING_SLOTS}
+    if found.over_base and not like.over:
+        return {"weights": str(folder / found.over_base), "slots": like.slots, "options": {"over": base.name}}
+    options = {name: value for name, value in like.options.items() if name != "over"}
+    return {"weights": str(folder / found.gguf), "slots": like.slots, "options": options}
 
 
 def name_of(job: Job, wanted: TuningWanted) -> str:

@@ -12,15 +12,17 @@ import msgspec
 
 from openmaas.core.errors import FieldInvalid, OpenmaasError
 from openmaas.engines.llama.inner import ask
+from openmaas.engines.llama.servers import Servers, Voice
 from openmaas.engines.wire import Exchange
 
 
 class Counting:
     """One count on its way. A ``wire.Work`` that has nothing to report when it is cancelled."""
 
-    def __init__(self, exchange: Exchange, socket: str, context: int, members: dict[str, msgspec.Raw]) -> None:
+    def __init__(self, exchange: Exchange, servers: Servers, context: int, members: dict[str, msgspec.Raw]) -> None:
         self._exchange = exchange
-        self._socket = socket
+        self._servers = servers
+        self._voice: Voice
         self._context = context
         self._members = members
         exchange.work = self
@@ -50,8 +52,10 @@ class Counting:
             self._exchange.answer(200, msgspec.json.encode(told))
 
     async def _count(self) -> int:
+        self._voice = await self._servers.voice(self._exchange.adapter)
+        self._voice.tell(self._members)
         if "messages" in self._members:
-            templated = await ask(self._socket, "/apply-template", self._members)
+            templated = await ask(self._voice.socket, "/apply-template", self._members)
             return await self._tokens(templated["prompt"])
         prompt = msgspec.json.decode(self._members.get("prompt", b"null"))
         if isinstance(prompt, str):
@@ -64,5 +68,7 @@ class Counting:
     async def _tokens(self, text: str | list[int]) -> int:
         if isinstance(text, list):
             return len(text)
-        found = await ask(self._socket, "/tokenize", {"content": text, "add_special": True, "parse_special": True})
+        found = await ask(
+            self._voice.socket, "/tokenize", {"content": text, "add_special": True, "parse_special": True}
+        )
         return len(found["tokens"])

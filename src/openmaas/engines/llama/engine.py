@@ -7,21 +7,20 @@ It is always asked to stream with its own timings, because only those count ever
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import xllamacpp
 
-from openmaas.core.errors import EngineFailed, FieldInvalid, OpenmaasError
+from openmaas.core.errors import FieldInvalid, OpenmaasError
 from openmaas.engines.answer import Answer, attend
 from openmaas.engines.body import decode
-from openmaas.engines.gguf import gguf_embedding
+from openmaas.engines.gguf import gguf_chats, gguf_embedding
 from openmaas.engines.llama.ask import check
 from openmaas.engines.llama.count import Counting
 from openmaas.engines.llama.prompts import Prompts
 from openmaas.engines.llama.run import Run
+from openmaas.engines.llama.servers import Servers
 from openmaas.engines.llama.tools import ForcedTool, forced_tool
 from openmaas.engines.meter import Meter
 from openmaas.engines.server import GENERATING, TOKENIZE
@@ -48,15 +47,17 @@ class Llama:
         check_options("llama", spec.options)
         self.model = spec.model
         self.ready = False
-        self.inner = spec.socket.removesuffix(".sock") + ".llama.sock"  # llama.cpp wants this ending
         self._spec = spec
         self._meter = meter
-        self._server: Any = None
+        self._servers = Servers(spec)
         self._length = 0  # of a vector, for a model that embeds
+        self._chats = True  # else it was only pretrained, and completes
 
     async def start(self) -> None:
         """Load the weights. Raises ``EngineFailed``."""
-        self._server = await asyncio.to_thread(self._load)
+        if self._spec.options.get("embedding"):
+            self._length = gguf_embedding(Path(self._spec.weights))
+        _, self._chats = await asyncio.gather(self._servers.start(), asyncio.to_thread(self._templated))
         self.ready = True
 
     def stop(self) -> None:
@@ -69,31 +70,8 @@ class Llama:
             return
         attend(exchange, self._meter, self.model, self._work)
 
-    def _load(self) -> Any:
-        spec, params = self._spec, xllamacpp.CommonParams()
-        Path(self.inner).unlink(missing_ok=True)
-        params.model.path = spec.weights
-        params.chat_template = spec.template  # empty: the file's own
-        params.hostnames = [self.inner]
-        params.port = 0
-        params.n_parallel = spec.slots
-        params.n_ctx = spec.context * spec.slots
-        params.model_alias = {spec.model}
-        params.warmup = False
-        params.fit_params = False  # we say what fits; a trial load to find out costs a second start 0.2 s
-        params.verbosity = 1  # errors only
-        # A cancelled prefill ends the batch it is in, and at times has begun the next: 256 tokens at most.
-        params.n_batch = params.n_ubatch = int(spec.options.get("batch", 128))
-        params.cpuparams.n_threads = int(spec.options.get("threads", os.cpu_count() or 1))
-        if spec.options.get("embedding"):
-            params.embedding = True
-            self._length = gguf_embedding(Path(spec.weights))
-            if pooling := spec.options.get("pooling"):
-                params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{pooling}".upper())
-        try:
-            return xllamacpp.Server(params)
-        except RuntimeError as error:
-            raise EngineFailed(f"llama.cpp cannot load {spec.weights}: {error}") from None
+    def _templated(self) -> bool:
+        return bool(self._spec.template) or gguf_chats(Path(self._spec.weights))
 
     def _work(self, answer: Answer, exchange: Exchange) -> None:
         members = decode(_members, exchange.body)
@@ -104,6 +82,7 @@ class Llama:
             task = "makes embeddings and does not generate" if not embeddings else "generates and makes no embeddings"
             raise FieldInvalid(f"the model {self.model} {task}", field="model")
         check(exchange.path, exchange.body)
+        self._check_template(members)
         dimensions = _number(members, "dimensions") if embeddings else None
         check_dimensions(dimensions, int(self._spec.options.get(OPTION, 0)), self._length)
         members.pop("dimensions", None)  # done here: llama.cpp does not know it
@@ -124,7 +103,7 @@ class Llama:
         run = Run(
             answer,
             exchange,
-            self.inner,
+            self._servers,
             members,
             stream=stream,
             usage=usage,
@@ -136,28 +115,33 @@ class Llama:
         )
         run.begin()
 
+    def _check_template(self, members: dict[str, msgspec.Raw]) -> None:
+        """llama.cpp would take a template of its own, and the model would answer with noise."""
+        if "messages" in members and not self._chats:
+            said = f"the model {self.model} has no chat template, it completes text: send its prompt to /v1/completions"
+            raise FieldInvalid(said, field="model")
+
     def _prompts(self, members: dict[str, msgspec.Raw]) -> Prompts | None:
         """What is to be done with the prompts before llama.cpp has them; mostly nothing."""
         suffix, echo = _plain(members, "suffix") or "", bool(_plain(members, "echo"))
         if not suffix and not echo:
             return None
         logprobs = int(_plain(members, "logprobs") or 0)
-        return Prompts(
-            self.inner, _plain(members, "prompt"), self._spec.context, suffix=suffix, echo=echo, logprobs=logprobs
-        )
+        return Prompts(_plain(members, "prompt"), self._spec.context, suffix=suffix, echo=echo, logprobs=logprobs)
 
     def _tokenize(self, exchange: Exchange) -> None:
         """Count a prompt, mended as it would be for an answer."""
         try:
             members = decode(_members, exchange.body)
             check("/v1/chat/completions" if "messages" in members else "/v1/completions", exchange.body)
+            self._check_template(members)
             _forbid(members)
             if "messages" in members:
                 forced_tool(members, _plain(members, "tools"))
         except OpenmaasError as error:
             exchange.refuse(error)
             return
-        Counting(exchange, self.inner, self._spec.context, members)
+        Counting(exchange, self._servers, self._spec.context, members)
 
 
 def _forbid(members: dict[str, msgspec.Raw]) -> None:

@@ -22,6 +22,7 @@ import msgspec
 from openmaas.core.bounds import RECITED_TOKENS
 from openmaas.core.errors import ContextExceeded, EngineFailed, FieldInvalid
 from openmaas.engines.llama.inner import ask
+from openmaas.engines.llama.servers import Voice
 
 #: Before, behind and where the gap is, as model families call them: Qwen2.5-Coder and CodeGemma; StarCoder; SantaCoder;
 #: DeepSeek-Coder; CodeLlama; GLM-4 and CodeGeeX. Which of them a model has, its own list of tokens says.
@@ -77,14 +78,14 @@ class Prompts:
     """The prompts of one completion. ``logprobs`` is how many alternatives of each of their tokens are told, 0 for no
     probabilities at all; ``context`` is tokens."""
 
-    def __init__(self, socket: str, prompt: Any, context: int, *, suffix: str, echo: bool, logprobs: int) -> None:
+    def __init__(self, prompt: Any, context: int, *, suffix: str, echo: bool, logprobs: int) -> None:
         """Raises ``FieldInvalid`` for words and token ids in one prompt."""
         several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
         for each in prompt if several else [prompt]:
             if isinstance(each, list) and not all(isinstance(token, int) for token in each):
                 said = "prompt: token ids and words do not stand in one prompt together with suffix or echo"
                 raise FieldInvalid(said, field="prompt")
-        self._socket = socket
+        self._voice: Voice
         self._context = context
         self._prompts: list[Any] = prompt if several else [prompt]
         self._suffix = suffix
@@ -96,10 +97,10 @@ class Prompts:
         """Whether they are read token by token."""
         return self._echo and self._logprobs > 0
 
-    async def ready(self, heard: Callable[[int], None]) -> tuple[list[Any] | None, list[Echoed]]:
-        """What is sent in place of the prompts, or None for themselves, and how they are given back, if they are.
+    async def ready(self, voice: Voice, heard: Callable[[int], None]) -> tuple[list[Any] | None, list[Echoed]]:
+        """What ``voice`` is sent in place of the prompts, or None for themselves, and how they are given back, if so.
         ``heard`` is told how many tokens more were read. Raises ``FieldInvalid``, ``ContextExceeded``."""
-        sent = None
+        self._voice, sent = voice, None
         if self._suffix:
             marks = await self._marks()
             behind = await self._tokens(self._suffix, special=False)
@@ -134,10 +135,10 @@ class Prompts:
         if isinstance(text, list):
             return text
         asked = {"content": text, "add_special": begins and special, "parse_special": special}
-        return list((await ask(self._socket, "/tokenize", asked))["tokens"])
+        return list((await ask(self._voice.socket, "/tokenize", asked))["tokens"])
 
     async def _text(self, tokens: list[int]) -> str:
-        return str((await ask(self._socket, "/detokenize", {"tokens": tokens}))["content"])
+        return str((await ask(self._voice.socket, "/detokenize", {"tokens": tokens}))["content"])
 
     async def _recite(self, tokens: list[int], heard: Callable[[int], None]) -> Echoed:
         first = await self._text(tokens[:1])
@@ -166,6 +167,7 @@ class Prompts:
         """What the model thinks of each token of ``said`` after ``before``, as far as llama.cpp tells: it ends with a
         token that ends answers, and says nothing of tokens that are pieces of a character, but for the last."""
         asked = {
+            **self._voice.members,
             "prompt": before,
             "max_tokens": len(said),
             "logprobs": alternatives or self._logprobs,
@@ -173,7 +175,7 @@ class Prompts:
             "grammar": "%llguidance {}\nstart: " + " ".join(f"<[{token}]>" for token in said),
         }
         try:
-            (choice,) = msgspec.convert(await ask(self._socket, "/v1/completions", asked), _Said).choices
+            (choice,) = msgspec.convert(await ask(self._voice.socket, "/v1/completions", asked), _Said).choices
         except ValueError as error:  # of msgspec, or not one choice
             raise EngineFailed(f"llama.cpp did not recite the prompt: {error}") from None
         return _Recited(choice.logprobs.content if choice.logprobs else [], choice.finish_reason == "length")

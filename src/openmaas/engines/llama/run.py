@@ -12,6 +12,7 @@ from openmaas.engines.answer import Answer
 from openmaas.engines.llama.assemble import Echo, LegacyLogprobs, Whole, shorter
 from openmaas.engines.llama.inner import Inner, refusal
 from openmaas.engines.llama.prompts import Prompts
+from openmaas.engines.llama.servers import Servers, Voice
 from openmaas.engines.llama.tools import OPENINGS, ForcedTool, find_call
 from openmaas.engines.wire import Exchange
 
@@ -59,7 +60,7 @@ class Run:
         self,
         answer: Answer,
         exchange: Exchange,
-        socket: str,
+        servers: Servers,
         members: dict[str, msgspec.Raw],
         *,
         stream: bool,
@@ -72,7 +73,8 @@ class Run:
     ) -> None:
         self._answer = answer
         self._exchange = exchange
-        self._socket = socket
+        self._servers = servers
+        self._voice: Voice | None = None  # held until the end, and its server with it
         self._stream = stream
         self._usage = usage
         self._choices = choices
@@ -154,21 +156,23 @@ class Run:
 
     async def _connect(self) -> None:
         try:
+            self._voice = voice = await self._servers.voice(self._exchange.adapter)
             if self._asked is not None:
-                await self._prepare(self._asked)
+                await self._prepare(self._asked, voice)
+            voice.tell(self._members)
             body = msgspec.json.encode(self._members)
             self._inner = inner = Inner(self, self._exchange.path, body)
-            await asyncio.get_running_loop().create_unix_connection(lambda: inner, self._socket)
+            await asyncio.get_running_loop().create_unix_connection(lambda: inner, voice.socket)
         except OpenmaasError as error:
             self._answer.failed(error)
         except OSError as error:
             self._answer.failed(EngineFailed(f"llama.cpp cannot be reached: {error}"))
 
-    async def _prepare(self, asked: Prompts) -> None:
+    async def _prepare(self, asked: Prompts, voice: Voice) -> None:
         def heard(tokens: int) -> None:
             self._answer.prompt += tokens
 
-        sent, echoed = await asked.ready(heard)
+        sent, echoed = await asked.ready(voice, heard)
         if sent is not None:
             self._members["prompt"] = msgspec.Raw(msgspec.json.encode(sent))
         if echoed:
