@@ -21,14 +21,28 @@ from openglm.data.parts_ab import Layout
 from openglm.data.prepare import prepare
 from openglm.models.glm import Glm, GlmConfig
 from openglm.models.infill import Marks, infill
-from openglm.train.dial import sizes
+from openglm.train.dial import Sizes, sizes
 from openglm.train.loop import Run
-from openglm.train.plan import Plan
 
 VOCABULARY = 6144
 LENGTH, ROWS = 128, 32
 HELD_OUT_BATCHES = 8
 POEMS = ["床前明月光，疑是[MASK]。举头望明月，低头思故乡。", "白日依山尽，黄河入海流。[gMASK]"]
+
+
+def fresh(chosen: Sizes, seed: int, vocabulary: int) -> Glm:
+    """A classical GLM of these sizes, as before training."""
+    model = Glm(
+        GlmConfig(
+            num_layers=chosen.depth,
+            hidden_size=chosen.width,
+            num_attention_heads=chosen.heads,
+            vocab_size=vocabulary,
+            max_sequence_length=LENGTH,
+        )
+    )
+    model.initialise(torch.Generator().manual_seed(seed))
+    return model
 
 
 def poetry(into: Path, depth: int = 6, steps: int = 8000, seed: int = 1) -> Path:
@@ -40,43 +54,20 @@ def poetry(into: Path, depth: int = 6, steps: int = 8000, seed: int = 1) -> Path
 
     chosen = sizes(depth)
     print(chosen.told(VOCABULARY))
-    model = Glm(
-        GlmConfig(
-            num_layers=chosen.depth,
-            hidden_size=chosen.width,
-            num_attention_heads=chosen.heads,
-            vocab_size=VOCABULARY,
-            max_sequence_length=LENGTH,
-        )
-    )
-    model.initialise(torch.Generator().manual_seed(seed))
+    model = fresh(chosen, seed, VOCABULARY)
 
     def batches(shards: object, seed: int) -> Batches:
         return Batches(shards, objective, length=LENGTH, rows=ROWS, seed=seed, pad=tokenizer.specials.pad)
 
     held_out = batches(data.held_out, 0)
-    plan = Plan(
-        steps=steps,
-        warmup=min(200, steps // 10),
-        lr=chosen.lr,
-        matrix_lr=chosen.matrix_lr,
-        end=0.05,
-        evaluate_every=max(1, steps // 20),
-        save_every=max(1, steps // 40),
-    )
+    plan = chosen.plan(steps)
     Run(model, batches(data.train, seed), plan, into / "run", [held_out[k] for k in range(HELD_OUT_BATCHES)]).walk()
 
     made = into / "model"
     if not made.exists():
         checkpoint.save(model, made)
         tokenizer.save(made / "tokenizer.json")
-    special = tokenizer.specials
-    marks = Marks(
-        blanks=frozenset({special.mask, special.gmask, special.smask}),
-        gmask=special.gmask,
-        sop=special.sop,
-        stops=frozenset({special.eop, special.eos}),
-    )
+    marks = Marks.of(tokenizer.specials)
     for poem in POEMS:
         (filled,) = infill(model.eval(), [tokenizer.encode(poem, marks=True)], marks, span_max=24)
         print(poem, "→", " | ".join(tokenizer.decode(span, marks=False) for span in filled))

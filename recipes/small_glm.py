@@ -24,7 +24,6 @@ from openglm.export import llama
 from openglm.models.glm4_0414 import Glm4Sandwich
 from openglm.train.dial import sizes
 from openglm.train.loop import Run
-from openglm.train.plan import Plan
 
 CORPORA = ("chinese-poetry", "python-library")
 VOCABULARY = 8192
@@ -78,16 +77,7 @@ def small_glm(
         return Batches(shards, objective, length=LENGTH, rows=ROWS, seed=seed, pad=tokenizer.specials.pad)
 
     held_out = batches(data.held_out, 0)
-    plan = Plan(
-        steps=steps,
-        warmup=min(200, steps // 10),
-        lr=chosen.lr,
-        matrix_lr=chosen.matrix_lr,
-        schedule="cosine",
-        end=0.05,
-        evaluate_every=max(1, steps // 20),
-        save_every=max(1, steps // 40),
-    )
+    plan = chosen.plan(steps)
     Run(model, batches(data.train, seed), plan, into / "run", [held_out[k] for k in range(HELD_OUT_BATCHES)]).walk()
 
     made = into / "model"

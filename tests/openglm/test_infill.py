@@ -180,3 +180,25 @@ def test_sizes_of_a_small_glm_are_what_its_fields_say() -> None:
     model = Glm(GlmConfig(num_layers=1, hidden_size=8, num_attention_heads=2, vocab_size=10, max_sequence_length=4))
     assert model.places == 5
     assert model.word_embeddings.weight.shape == (10, 8)
+
+
+@pytest.mark.parametrize("two_d", [True, False])
+def test_a_blank_of_known_length_is_filled_to_it_and_chosen_as_computing_everything_anew_chooses(two_d: bool) -> None:
+    model = built(GLM)
+    lengths = [2, 1, 4]
+    (spans,) = infill(model, [PROMPT], MARKS, span_max=4, lengths=[lengths], two_d=two_d)
+    assert [len(span) for span in spans] == lengths
+    layout = Layout(length_max=20, shuffle=False, two_d=two_d)
+    text = np.array([11, *spans[0], 13, 14, *spans[1], 16, *spans[2]])
+    row = parts_ab.infilled(text, [(1, 3), (5, 6), (7, 11)], MASK, "token", layout, SPECIALS, np.random.default_rng(0))
+    batch = stacked([row], pad=0)
+    with torch.no_grad():
+        logits = model(batch.tokens, batch.positions, batch.mask())[0]
+    logits[:, [MASK, GMASK, SOP, EOP, EOS]] = float("-inf")
+    wanted = row.targets[7:]
+    assert (logits[7:].argmax(-1).numpy() == wanted)[wanted != EOP].all()
+
+
+def test_a_length_that_is_out_of_range_is_refused() -> None:
+    with pytest.raises(Refused, match="lengths"):
+        infill(built(GLM), [PROMPT], MARKS, span_max=4, lengths=[[1, 5, 1]])

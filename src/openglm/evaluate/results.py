@@ -1,4 +1,4 @@
-"""What was found of a checkpoint, kept beside it: ``evaluations.json`` in the model's folder, a row for each evaluation.
+"""What was found of a checkpoint, kept beside it: ``evaluations.json`` in the folder of the model, a row for each one.
 
 A row says what was asked, what was found, when and by which version; rows are only ever added, so that figures of
 yesterday stay next to those of today. Every evaluation writes here, and ``python -m openglm.evaluate FOLDER`` shows it.

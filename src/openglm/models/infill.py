@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from openglm.data.specials import Specials
 from openglm.errors import Refused
 from openglm.models.classic import Classic
 
@@ -30,6 +32,16 @@ class Marks:
     gmask: int
     sop: int
     stops: frozenset[int]  # what ends a span: <eop>, the end of a document
+
+    @classmethod
+    def of(cls, specials: Specials) -> Self:
+        """Those of a vocabulary."""
+        return cls(
+            blanks=frozenset({specials.mask, specials.gmask, specials.smask}),
+            gmask=specials.gmask,
+            sop=specials.sop,
+            stops=frozenset({specials.eop, specials.eos}),
+        )
 
 
 def greedy(logits: Tensor) -> Tensor:
@@ -102,12 +114,22 @@ def infill(
     span_max: int,
     orders: Sequence[Sequence[int]] | None = None,
     choose: Choose = greedy,
+    lengths: Sequence[Sequence[int]] | None = None,
     bidirectional: bool = True,
+    two_d: bool = True,
 ) -> list[list[list[int]]]:
     """What fills each blank of each prompt, from left to right; see ``filling`` for arguments and errors."""
     filled: list[list[list[int]]] = [[[] for token in prompt if token in marks.blanks] for prompt in prompts]
     for row, blank, token in filling(
-        model, prompts, marks, span_max=span_max, orders=orders, choose=choose, bidirectional=bidirectional
+        model,
+        prompts,
+        marks,
+        span_max=span_max,
+        orders=orders,
+        choose=choose,
+        lengths=lengths,
+        bidirectional=bidirectional,
+        two_d=two_d,
     ):
         filled[row][blank].append(token)
     return filled
@@ -122,7 +144,9 @@ def filling(
     span_max: int,
     orders: Sequence[Sequence[int]] | None = None,
     choose: Choose = greedy,
+    lengths: Sequence[Sequence[int]] | None = None,
     bidirectional: bool = True,
+    two_d: bool = True,
 ) -> Iterator[tuple[int, int, int]]:
     """Each token as it is chosen: (prompt, blank from left to right, token). Whoever stops asking stops the work.
 
@@ -133,19 +157,27 @@ def filling(
         span_max: the most tokens of a span; one that has so many is ended.
         orders: for each prompt the numbers of its blanks in the order in which they are filled.
         choose: from logits to tokens; marks of prompts are never among the candidates.
+        lengths: for each prompt how many tokens each of its blanks has, from left to right; nothing else ends them.
         bidirectional: how the model was trained to see part A.
+        two_d: whether second positions count the tokens of a span, or only tell it from part A.
 
     Raises:
-        Refused: a prompt has no blank or is too long for the model, or an order is none.
+        Refused: a prompt has no blank or is too long for the model, an order is none, or a length is out of range.
     """
     rows = [
         _row(model, list(prompt), marks, span_max, orders[i] if orders else None) for i, prompt in enumerate(prompts)
     ]
+    for row, told in zip(rows, lengths or [], strict=lengths is not None):
+        if len(told) != len(row.places) or not all(1 <= length <= span_max for length in told):
+            raise Refused(
+                f"lengths: {list(told)} for {len(row.places)} blanks",
+                hint=f"Give one of 1 to {span_max} (span_max) for each blank.",
+            )
     device = model.embedding.weight.device
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    width = int(lengths.max())
+    read = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    width = int(read.max())
     column = torch.arange(width, device=device)
-    part_a = column < lengths[:, None]
+    part_a = column < read[:, None]
     tokens = torch.full((len(rows), width), marks.sop, device=device)
     for i, prompt in enumerate(prompts):
         tokens[i, : len(prompt)] = torch.tensor(prompt, device=device)
@@ -157,18 +189,21 @@ def filling(
     places = torch.stack([column, torch.zeros_like(column)]).expand(len(rows), 2, width) * part_a[:, None]
     model.hidden(tokens, places, seen, cache)
 
-    unsaid = torch.tensor([*marks.blanks, marks.sop], device=device)
+    ends = [] if lengths is None else sorted(marks.stops)
+    unsaid = torch.tensor([*marks.blanks, marks.sop, *ends], device=device)
     ahead = part_a[:, None, None, :]
     while not all(row.done for row in rows):
         ahead = torch.cat([ahead, ahead.new_ones(len(rows), 1, 1, 1)], dim=-1)
         tokens = torch.tensor([[row.token] for row in rows], device=device)
         positions = torch.tensor([row.position for row in rows], device=device)[:, :, None]
+        if not two_d:
+            positions[:, 1].clamp_(max=1)
         logits = model.logits(model.hidden(tokens, positions, ahead, cache)[:, -1]).float()
         chosen = choose(logits.index_fill(-1, unsaid, float("-inf"))).tolist()
         for i, (row, token) in enumerate(zip(rows, chosen, strict=True)):
             if not row.done:
                 blank = row.numbers[0]
-                if row.hear(token, marks, span_max):
+                if row.hear(token, marks, span_max if lengths is None else lengths[i][blank]):
                     yield i, blank, token
 
 

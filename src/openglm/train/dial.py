@@ -9,10 +9,12 @@ tokens    20 for each parameter inside the layers (Hoffmann et al. 2022, arXiv 2
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from openglm.bounds import DEPTH_MAX
 from openglm.errors import Refused
+from openglm.train.plan import Plan
 
 HEAD = 64
 ASPECT = 43
@@ -46,6 +48,19 @@ class Sizes:
                 f"tokens   {self.tokens:,} = {TOKENS_PER_PARAMETER} × {self.inside:,} would be enough",
             ]
         )
+
+    def plan(self, steps: int, **changed: Any) -> Plan:
+        """Of a run of so many steps, as the recipes take them: held-out text 20 times, a checkpoint 40 times."""
+        usual = Plan(
+            steps=steps,
+            warmup=min(200, steps // 10),
+            lr=self.lr,
+            matrix_lr=self.matrix_lr,
+            end=0.05,
+            evaluate_every=max(1, steps // 20),
+            save_every=max(1, steps // 40),
+        )
+        return replace(usual, **changed)
 
 
 def sizes(depth: int) -> Sizes:

@@ -40,12 +40,7 @@ class Prompts:
         specials = tokenizer.specials
         self._ids = {"[MASK]": specials.mask, "[sMASK]": specials.smask, "[gMASK]": specials.gmask}
         self._longest = max(len(name) for name in tokenizer.library.get_vocab(with_added_tokens=True))
-        self.marks = Marks(
-            blanks=frozenset(self._ids.values()),
-            gmask=specials.gmask,
-            sop=specials.sop,
-            stops=frozenset({specials.eop, specials.eos}),
-        )
+        self.marks = Marks.of(specials)
 
     def read(self, written: str | list[int], suffix: str | None) -> Prompt:
         """``written``, with a blank at least. Raises ``FieldInvalid`` and ``ContextExceeded``."""
