@@ -15,6 +15,9 @@ MERGED_LETTERS_MAX = 4_000_000  #: that merges are learned from: poems have no s
 SPAN_MAX = 39  #: tokens of a token-level blank, as the official code has it
 SHORTENED_MIN = 32  #: tokens of a piece of a shortened sample, as the official code has it
 
+# ── evaluation ────────────────────────────────────────────────────────────────────────────────────────────────────
+MIDDLE_TOKENS_MAX = 64  #: that a causal model writes into a gap: what is longer than any that was cut is wrong anyway
+
 # ── training ──────────────────────────────────────────────────────────────────────────────────────────────────────
 DEPTH_MAX = 128  #: layers that the dial goes to; no published GLM has more than 93
 LINE_S = 5.0  #: between lines for the reader of a run

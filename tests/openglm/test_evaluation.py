@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from openglm.data.batches import Batches, Causal
 from openglm.data.prepare import opened
 from openglm.data.tokenizer import train_bpe
 from openglm.errors import Refused
-from openglm.evaluate.__main__ import evaluate
+from openglm.evaluate.__main__ import ask_likelihood
 from openglm.evaluate.likelihood import likelihood
+from openglm.evaluate.results import kept
 from openglm.evaluate.rounding import lost, rounded
 from openglm.train.loop import Run
 from openglm.train.plan import Plan
@@ -64,10 +64,11 @@ def test_likelihood_is_the_mean_over_targets_and_bits_are_of_their_text(tmp_path
             source="test",
         )
     save(model, tmp_path / "model")
-    told = evaluate(tmp_path / "model", data, batches=2, rows=2, length=16)
-    assert json.loads((tmp_path / "model" / "evaluation.json").read_text()) == told
+    found = ask_likelihood(tmp_path / "model", data, batches=2, rows=2, length=16)
+    assert kept(tmp_path / "model") == [found]
+    told = found.figures
     assert told["tokens"] == 64
-    assert [row["precision"] for row in told["lost"]] == ["F32", "F16", "BF16", "Q8_0", "Q4_0"]  # type: ignore[attr-defined]
+    assert [row["precision"] for row in told["lost"]] == ["F32", "F16", "BF16", "Q8_0", "Q4_0"]
 
     source = Batches(opened(data).held_out, Causal(), length=16, rows=2, seed=0, pad=0)
     nats, text = [], ""
@@ -91,4 +92,4 @@ def test_data_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
         )
     save(tiny.dense(), tmp_path / "model")
     with pytest.raises(Refused, match="330 tokens, the model 61"):
-        evaluate(tmp_path / "model", data, batches=1, rows=2, length=16)
+        ask_likelihood(tmp_path / "model", data, batches=1, rows=2, length=16)
