@@ -7,9 +7,9 @@ Every arm is a field of ``Blanks``, and all else is the same: architecture, seed
 mixture) which spans are blanked. Held-out poems are asked with the same blanks in every arm, each in its own layout:
 
     nats               of a blanked character that is known to be one: what ends a span is neither counted nor a
-                       candidate, so that BERT, which is shown how long a span is, is told no more than the others
-    exact              share of spans filled exactly, greedily, their lengths told. BERT fills all spans at once, as it
-                       was trained; the others write from left to right and see what they wrote
+                       candidate. BERT still has the advantage: it sees how long a span is before it begins
+    exact              share of spans filled exactly, greedily, ended where they end. BERT fills all spans at once, as
+                       it was trained; the others write from left to right and see what they wrote
     exact, own length  the same where the model ends its spans itself, which BERT cannot
     continuing         nats of a character of a poem's second half, behind [gMASK], or behind [MASK] where the arm knows
                        no other mark; BERT cannot
