@@ -1,7 +1,7 @@
 """What the parts of GLM's objective are worth: five arms on classical poetry, three seeds each, one table.
 
-    python recipes/ablations.py --into data/ablations                  # 15 short runs; call it again to go on
-    python recipes/ablations.py --into data/larger --depth 6 --steps 8000            # the same question, asked longer
+    python recipes/ablations.py --into data/ablations                   # 15 short runs; call it again to go on
+    python recipes/ablations.py --into data/larger --depth 6 --steps 8000   # the same question, asked longer
 
 Every arm is a field of ``Blanks``, and all else is the same: architecture, seed, texts, steps, and (but for the
 mixture) which spans are blanked. Held-out poems are asked with the same blanks in every arm, each in its own layout:
@@ -223,7 +223,7 @@ def _cell(values: Sequence[float], sign: str) -> str:
     if not values:
         return "–"
     middle, width = mean_and_deviation(values)
-    return f"{middle:{sign}.4f} ± {width:.4f}"
+    return f"{middle:{sign}.4f}" + (f" ± {width:.4f}" if len(values) > 1 else "")
 
 
 def _marks(specials: Specials) -> torch.Tensor:
@@ -243,7 +243,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     asked.add_argument("--into", type=Path, required=True)
     asked.add_argument("--depth", type=int, default=4)
-    asked.add_argument("--steps", type=int, default=1200)
+    asked.add_argument("--steps", type=int, default=900)
     asked.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     asked.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     asked.add_argument("--texts", type=int, default=TEXTS)
