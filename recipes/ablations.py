@@ -59,11 +59,11 @@ ARMS = {
     "mixture": Blanks(layout=LAYOUT, bert_prob=0.5, task_mask=True),
 }
 FIGURES = {
-    "nats": "nats",
-    "exact": "exact",
-    "exact_own_length": "exact, own length",
+    "nats": "nats a blanked character",
+    "exact": "spans exact",
+    "exact_own_length": "spans exact, own length",
     "characters_right": "characters right",
-    "continuing": "continuing",
+    "continuing": "nats a character, continuing",
 }
 HELD_OUT_BATCHES = 4
 TEXTS, TEXT_TOKENS_MAX, RATIO = 1024, 96, 0.15
