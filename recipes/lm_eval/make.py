@@ -1,4 +1,4 @@
-"""The questions of the two tasks beside this file, made of what is held out of the corpora: which of four lines is next.
+"""The questions of the two tasks beside this file, made of held-out texts of the corpora: which of four lines is next.
 
     python recipes/lm_eval/make.py --archives data/archives
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from installation import Installation
+from openglm.evaluate import harness
 
 ROOT = Path(__file__).parents[2]
 LM_EVAL = ROOT / ".venv-lm-eval/bin/lm_eval"
@@ -57,11 +58,20 @@ def evaluate(
     questions = folder / "capitals.jsonl"
     questions.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in QUESTIONS))
     (folder / "capitals.yaml").write_text(task.format(questions=questions))
+    return ran(
+        house, folder, kind, path, *flags, "--tasks", "capitals", "--include_path", str(folder), tokenizer=tokenizer
+    )
+
+
+def ran(
+    house: Installation, folder: Path, kind: str, path: str, *flags: str, tokenizer: str
+) -> tuple[list[dict[str, Any]], str]:
+    """Run it on the tasks that the flags name, in the root of the repository."""
     said = f"model=smollm2-135m,base_url=http://127.0.0.1:{house.port}{path},{tokenizer}"
-    command = [str(LM_EVAL), "run", "--model", kind, "--model_args", said, "--tasks", "capitals", *flags]
-    command += ["--include_path", str(folder), "--output_path", str(folder / "out"), "--log_samples"]
+    command = [str(LM_EVAL), "run", "--model", kind, "--model_args", said, *flags]
+    command += ["--output_path", str(folder / "out"), "--log_samples"]
     environment = {"HOME": str(folder), "PATH": os.environ["PATH"], "HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": house.key}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=110)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=110)
     assert done.returncode == 0, done.stderr[-2000:]
     (noted,) = (folder / "out").rglob("samples_*.jsonl")
     return [json.loads(line) for line in noted.read_text().splitlines()], done.stdout
@@ -90,12 +100,17 @@ def test_it_asks_every_question_and_scores_what_the_model_said(
         assert answers[question]
 
 
-def test_it_ranks_answers_by_their_probability(smol: Installation, smol_gguf: Path, tmp_path: Path) -> None:
+def tokenizer_of(gguf: Path, folder: Path) -> str:
+    """What it is to be told of the tokenizer that is in a model's file."""
     script = Path(__file__).parent / "tokenizer_script.py"
-    command = [LM_EVAL.parent / "python", script, smol_gguf, tmp_path / "tokenizer"]
+    command = [LM_EVAL.parent / "python", script, gguf, folder / "tokenizer"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
     assert done.returncode == 0, done.stderr[-2000:]
-    tokenizer = f"tokenizer_backend=huggingface,tokenizer={tmp_path / 'tokenizer'},num_concurrent=1"
+    return f"tokenizer_backend=huggingface,tokenizer={folder / 'tokenizer'},num_concurrent=1"
+
+
+def test_it_ranks_answers_by_their_probability(smol: Installation, smol_gguf: Path, tmp_path: Path) -> None:
+    tokenizer = tokenizer_of(smol_gguf, tmp_path)
     noted, wrote = evaluate(smol, tmp_path, "local-completions", "/v1/completions", task=RANKED, tokenizer=tokenizer)
     assert "acc" in wrote
     assert sorted(each["acc"] for each in noted) == [1, 1]
@@ -105,3 +120,17 @@ def test_it_ranks_answers_by_their_probability(smol: Installation, smol_gguf: Pa
             prompt = f"{each['doc']['question']} {city}"
             choice = json.loads(smol.ask("POST", "/v1/completions", {**asked, "prompt": prompt})[2])["choices"][0]
             assert float(logprob) == pytest.approx(choice["logprobs"]["token_logprobs"][-2], abs=0.05)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("task", ["next_couplet", "next_line_of_code"])
+def test_it_asks_the_tasks_that_ship(smol: Installation, smol_gguf: Path, tmp_path: Path, task: str) -> None:
+    tokenizer = tokenizer_of(smol_gguf, tmp_path)
+    flags = ("--include_path", "recipes/lm_eval", "--tasks", task, "--limit", "1")
+    (noted,), wrote = ran(smol, tmp_path, "local-completions", "/v1/completions", *flags, tokenizer=tokenizer)
+    assert task in wrote
+    logprobs = [float(logprob) for ((logprob, _),) in noted["resps"]]
+    assert len({*logprobs}) == 4
+    assert noted["acc"] == (logprobs.index(max(logprobs)) == noted["doc"]["answer"])
+    (row,) = harness.keep(tmp_path, tmp_path / "out")
+    assert (row.name, row.figures["acc"], row.asked["questions"], row.asked["of"]) == (task, noted["acc"], 1, 200)
