@@ -119,6 +119,7 @@ class Cell:
                     start_new_session=True,
                 )
             except OSError as error:
+                os.close(self._report)
                 self._root.cleanup()
                 raise Refused(f"isolation: {error.filename}: {error.strerror}", hint=HINT) from None
             finally:
