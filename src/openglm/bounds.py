@@ -17,6 +17,20 @@ SHORTENED_MIN = 32  #: tokens of a piece of a shortened sample, as the official 
 
 # ── evaluation ────────────────────────────────────────────────────────────────────────────────────────────────────
 MIDDLE_TOKENS_MAX = 64  #: that a causal model writes into a gap: what is longer than any that was cut is wrong anyway
+PROGRAM_CPU_S = 3  #: of a program that a model wrote: the official harness of HumanEval gives as much, of wall time
+PROGRAM_WALL_S = 20  #: of the same: a busy machine may give it a sixth of a core, and a program that sleeps takes none
+PROGRAM_MEMORY_BYTES_MAX = 512 * 1024 * 1024  #: of address space, of each of its processes
+PROGRAM_SCRATCH_BYTES_MAX = 16 * 1024 * 1024  #: of files: they are memory
+PROGRAM_OUTPUT_BYTES_MAX = 1024 * 1024  #: nobody reads more
+PROGRAM_PROCESSES_MAX = 8  #: with its threads and its guard; the problems want one
+PROGRAM_FILES_MAX = 64  #: open at once
+WARDEN_GRACE_S = 10  #: beyond the wall time, until its guard is taken to be dead itself
+WARDEN_REPORT_BYTES_MAX = 4096  #: a report is one line, written at once
+ASKED_AT_ONCE_MAX = 64  #: requests in flight: each may also be two programs that run
+ASKED_AGAIN_MAX = 6  #: tries of a request
+ASKED_AGAIN_S = 0.5  #: before the second try; then twice as long each time, a quarter of a minute in all
+ANSWER_TIMEOUT_S = 600  #: for one completion: a small machine may have many in its queue
+SAMPLES_MAX = 1000  #: answers a problem; the paper takes 200
 
 # ── training ──────────────────────────────────────────────────────────────────────────────────────────────────────
 DEPTH_MAX = 128  #: layers that the dial goes to; no published GLM has more than 93
@@ -26,19 +40,3 @@ LINE_S = 5.0  #: between lines for the reader of a run
 EXAMPLE_MISTAKES_MAX = 10  #: wrong lines of a file that are told at once
 POSITIONS_MAX = 8192  #: of rows side by side: their states are all in memory for the way back
 GGUF_BYTES_WHOLE_MAX = 2_000_000_000  #: of 16-bit weights; larger models are written with 8 bits
-
-# ── evaluation ────────────────────────────────────────────────────────────────────────────────────────────────────
-PROGRAM_CPU_S = 3  #: of a program that a model wrote: the official harness of HumanEval gives as much, of wall time
-PROGRAM_WALL_S = 20  #: of the same: a busy machine gives it a sixth of a core, and sleeping is no work
-PROGRAM_MEMORY_BYTES_MAX = 512 * 1024 * 1024  #: of address space; an interpreter takes 30 MB of it
-PROGRAM_SCRATCH_BYTES_MAX = 16 * 1024 * 1024  #: of files: they are memory
-PROGRAM_OUTPUT_BYTES_MAX = 1024 * 1024  #: nobody reads more
-PROGRAM_PROCESSES_MAX = 8  #: with its threads: the problems want one, and each may have all of its memory
-PROGRAM_FILES_MAX = 64  #: open at once
-WARDEN_GRACE_S = 10  #: beyond the wall time, until its guard is taken to be dead itself
-WARDEN_REPORT_BYTES_MAX = 4096  #: a report is one line, written at once
-ASKED_AT_ONCE_MAX = 64  #: requests in flight: each may also be two programs that run
-ASKED_AGAIN_MAX = 6  #: tries of a request
-ASKED_AGAIN_S = 0.5  #: before the second try; then twice as long each time, half a minute in all
-ANSWER_TIMEOUT_S = 600  #: for one completion: a small machine may have many in its queue
-SAMPLES_MAX = 1000  #: answers a problem; the paper takes 200
