@@ -38,5 +38,7 @@ LINE_S = 5.0  #: between lines for the reader of a run
 
 # ── tuning ────────────────────────────────────────────────────────────────────────────────────────────────────────
 EXAMPLE_MISTAKES_MAX = 10  #: wrong lines of a file that are told at once
+LAUNCH_LOOK_S = 0.2  #: between looks at the log of a trainer that was launched: a step of one takes longer
+LAUNCH_STOP_S = 10.0  #: that it gets to leave by itself; ``torchrun`` gives its workers no more either
 POSITIONS_MAX = 8192  #: of rows side by side: their states are all in memory for the way back
 GGUF_BYTES_WHOLE_MAX = 2_000_000_000  #: of 16-bit weights; larger models are written with 8 bits

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import TextIO
 import torch
 
 from openglm.errors import Refused
+from openglm.tune.launch.run import CutOff
 from openglm.tune.order import Order
 from openglm.tune.tuning import Failed, Tuning
 
@@ -44,6 +46,7 @@ def main(arguments: list[str]) -> int:
     order.into.mkdir(parents=True, exist_ok=True)
     with (order.into / ".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # one that is being killed may still be writing
+        os.set_inheritable(held.fileno(), True)  # … and so may a trainer that it launched
         return _done(what, order, sys.stdin if where == "-" else None)
 
 
@@ -64,12 +67,16 @@ def _done(what: str, order: Order, parent: TextIO | None) -> int:
         failed.write_text(json.dumps(told) + "\n")
         print(error, file=sys.stderr)
         return 2
+    except CutOff as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 
 def _leave_with(parent: TextIO) -> None:
     parent.read()
-    os._exit(1)  # nothing is half written under its name: see tuning.py
+    # Nothing is half written under its name (tuning.py); a trainer that was launched is ended first (launch/run.py).
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Reader:
                 if not line.strip():
                     continue
                 try:
-                    found += self._supervised(line) if method == "supervised" else self._pair(line)
+                    found += [self._row(lesson, method) for lesson in self._lessons(line, method)]
                 except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
                     mistakes.append(f"line {number}: {_said(error)}")
                 if len(mistakes) == EXAMPLE_MISTAKES_MAX:
@@ -61,18 +61,28 @@ class Reader:
             raise Refused(f"{path.name} has no examples", hint="It needs a JSON object a line.")
         return found
 
-    def _supervised(self, line: bytes) -> Iterator[Row]:
-        told = json.loads(line)
-        for lesson in lessons(_messages(told["messages"]), self.family, _tools(told)):
-            yield self._row(lesson, "supervised")
+    def texts(self, path: Path, method: Method) -> Iterator[tuple[str, ...]]:
+        """What ``rows`` are made of, for trainers with tokenizers of their own: a prompt and an answer, for ``dpo`` a
+        prompt, a better and a worse answer. The file is one that ``rows`` has read."""
+        with path.open("rb") as file:
+            for line in filter(bytes.strip, file):
+                told = [[piece.text for piece in lesson] for lesson in self._lessons(line, method)]
+                if method == "supervised":
+                    yield from map(tuple, told)
+                    continue
+                (before, better), (other, worse) = told
+                same = _same(before, other)
+                yield same, before[len(same) :] + better, other[len(same) :] + worse
 
-    def _pair(self, line: bytes) -> Iterator[Row]:
+    def _lessons(self, line: bytes, method: Method) -> Iterator[list[Piece]]:
         told = json.loads(line)
+        if method == "supervised":
+            yield from lessons(_messages(told["messages"]), self.family, _tools(told))
+            return
         before = [{**message, "weight": 0} for message in _messages(told["input"]["messages"])]
         for name in ("preferred_output", "non_preferred_output"):
             (answer,) = _one(told[name], name)
-            (lesson,) = lessons([*before, answer], self.family, _tools(told["input"]))
-            yield self._row(lesson, "dpo")
+            yield from lessons([*before, answer], self.family, _tools(told["input"]))
 
     def _row(self, lesson: list[Piece], task: str) -> Row:
         tokens: list[int] = []
@@ -127,6 +137,14 @@ def _function(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tools(told: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return told.get("tools") or []
+
+
+def _same(one: str, other: str) -> str:
+    """What two prompts begin with, up to a mark's end: an answer that thinks and one that does not part in the last."""
+    if one == other:
+        return one
+    parted = next(at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return one[: one.rfind(">", 0, parted) + 1]
 
 
 def _one(told: list[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:

@@ -131,7 +131,7 @@ def load(model: nn.Module, folder: Path) -> Lora:
     """Attach the adapter that ``save``, or peft, wrote."""
     told = json.loads((folder / "adapter_config.json").read_text())
     for field, plain in (("bias", "none"), ("use_dora", False), ("use_rslora", False), ("modules_to_save", None)):
-        if told.get(field, plain) not in (plain, None):
+        if told.get(field, plain) not in (plain, None, []):
             raise Refused(
                 f"{field} is {told[field]!r} in adapter_config.json", hint="Merge the adapter with peft first."
             )

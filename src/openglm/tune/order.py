@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, get_args
 
 from openglm.errors import Refused
 from openglm.tune.examples import Method
+from openglm.tune.launch.trainers import TRAINERS
 
 #: Learning rates at a width of 4096: of all weights, and of adapters, which begin at nothing and move faster.
 RATE, ADAPTER_RATE, RATE_WIDTH = 2e-5, 2e-4, 4096
 EPOCHS = 3
 #: Steps that an epoch has at least, where the size of a batch is left to us, and the most rows of one.
 STEPS_PER_EPOCH, BATCH_MAX = 32, 32
+OWN = "openglm"
+Argument = str | int | float | bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +47,25 @@ class Order:
     gguf: bool = True
     """Whether to write the file that the embedded engine reads too; refused before training where it cannot be."""
     threads: int | None = None
+    trainer: str = OWN
+    """Who trains: this package, or one of ``launch``."""
+    command: tuple[str, ...] = ()
+    """What starts another trainer, where its own name does not: a path, or more words (``ssh -tt host swift``)."""
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    """More of its options, or others than are chosen."""
+    processes: int = 1
+    """How many processes the command trains with, that share a batch."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if self.method not in get_args(Method):
             raise Refused(f"method is {self.method!r}", hint=f"One of {', '.join(get_args(Method))}.")
-        for field in ("n_epochs", "batch_size", "learning_rate_multiplier", "beta", "threads"):
-            value = getattr(self, field)
+        for name in ("n_epochs", "batch_size", "learning_rate_multiplier", "beta", "threads", "processes"):
+            value = getattr(self, name)
             if value is not None and value <= 0:
-                raise Refused(f"{field} is {value}", hint="It must be above 0, or left out.")
+                raise Refused(f"{name} is {value}", hint="It must be above 0, or left out.")
+        if self.trainer not in (OWN, *TRAINERS):
+            raise Refused(f"trainer is {self.trainer!r}", hint=f"One of {', '.join((OWN, *TRAINERS))}.")
         if self.rank < 0:
             raise Refused(f"rank is {self.rank}", hint="It must be 0 (every weight learns) or more.")
 
@@ -61,7 +74,7 @@ class Order:
         """From JSON. Raises ``Refused`` naming the member that is wrong."""
         try:
             told: Mapping[str, Any] = json.loads(text)
-            known = {field.name: field.type for field in fields(cls)}
+            known = {each.name: each.type for each in fields(cls)}
             if unknown := sorted(told.keys() - known.keys()):
                 raise Refused(f"the order has {', '.join(unknown)}", hint=f"It may have {', '.join(known)}.")
             paths = {

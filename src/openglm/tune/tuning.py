@@ -24,6 +24,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,11 @@ from openglm.train.loss import loss_of
 from openglm.train.plan import Plan
 from openglm.tune import lora
 from openglm.tune.examples import Reader, thinks
+from openglm.tune.launch import run as launch
+from openglm.tune.launch.trainer import Work
+from openglm.tune.launch.trainers import TRAINERS
 from openglm.tune.lessons import Lessons, units_of
-from openglm.tune.order import Order
+from openglm.tune.order import OWN, Order
 from openglm.tune.preference import Preference, reference_of
 
 #: What lies beside the weights and belongs to the model.
@@ -53,6 +57,7 @@ BESIDE = ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "
 TEMPLATE = "chat_template.jinja"
 ADAPTER = "adapter.gguf"
 SILENT = "{%- set enable_thinking = false -%}\n"  # before the family's template
+BETA = 0.1
 #: Models above so many parameters compute in bfloat16: below, float32 is as fast and needs no care.
 FLOAT32_PARAMETERS_MAX = 50_000_000
 #: Family of the chat template by ``model_type``, where a checkpoint's own template is not one of ours.
@@ -90,25 +95,75 @@ class Tuning:
         if order.validation is not None:
             with _naming("validation_file"):
                 self.held_out = self._lessons(self.reader.rows(order.validation, order.method))
+        self.work = None if order.trainer == OWN else self._work()
         told = {
             "tokens": self.lessons.tokens,
-            "steps": self.lessons.steps,
+            "steps": self.work.steps if self.work else self.lessons.steps,
             "n_epochs": self.lessons.epochs,
-            "batch_size": self.lessons.batch,
+            "batch_size": self.work.accumulated * order.processes if self.work else self.lessons.batch,
             "units": len(self.lessons.units),
         }
         _write(order.into / "counted.json", told)
 
     def walk(self) -> None:
-        """Steps 3 to 5. Raises ``Failed``."""
+        """Steps 3 to 5. Raises ``Failed``, and ``CutOff`` of another trainer."""
         if (self.order.into / "done.json").exists():
             return
         with _naming("model"):
-            model = checkpoint.load(self.order.base)
+            last = None if self.work is None else self._launch(self.work)
+            if last is not None and not self.order.gguf:
+                self._publish(last)
+                return
+            model = checkpoint.load(last if last is not None and not self.order.rank else self.order.base)
         dtype = model.embedding.weight.dtype
         model.float()
-        self._learn(model)
+        if last is None:
+            self._learn(model)
+        elif self.order.rank:
+            with _naming("model"):
+                lora.load(model, last)
         self._keep(model.eval(), dtype)
+
+    def _work(self) -> Work:
+        """What another trainer is to do. It begins each epoch with a step of its own."""
+        order, lessons = self.order, self.lessons
+        rows = [row for part in (lessons, self.held_out) if part for unit in part.units for row in unit]
+        accumulated = ceil(lessons.batch / order.processes)
+        return Work(
+            folder=order.into / "run",
+            base=order.base,
+            method=order.method,
+            rank=order.rank,
+            alpha=self._alpha,
+            beta=order.beta or BETA,
+            epochs=lessons.epochs,
+            accumulated=accumulated,
+            rate=order.rate(self.config.hidden_size),
+            steps=lessons.epochs * ceil(ceil(len(lessons.units) / order.processes) / accumulated),
+            length=max(len(row.tokens) + 1 for row in rows),
+            seed=order.seed,
+            bfloat16="bfloat16" in (self.fields.get("torch_dtype"), self.fields.get("dtype")),
+            held_out=self.held_out is not None,
+        )
+
+    def _launch(self, work: Work) -> Path:
+        """Step 4 by another trainer: the checkpoint of its last step."""
+        order = self.order
+        paths = {"training": order.training} | ({"validation": order.validation} if order.validation else {})
+        texts = {name: self.reader.texts(path, order.method) for name, path in paths.items()}
+        trainer = TRAINERS[order.trainer]
+        return launch.train(work, trainer, order.command, order.arguments, texts, self.lessons.tokens)
+
+    def _publish(self, last: Path) -> None:
+        """Step 5 of what is too large to be loaded here: the adapter as it is, or the model."""
+        into, name = self.order.into, "adapter" if self.order.rank else "model"
+        shutil.rmtree(into / name, ignore_errors=True)
+        (into / name).mkdir()
+        for path in [*last.glob("*.safetensors"), *last.glob("*.safetensors.index.json"), *last.glob("*config.json")]:
+            shutil.copyfile(path, into / name / path.name)
+        self._accompany(into / name)
+        told = {"model": None, "adapter": None, "gguf": None} | {name: name}
+        _write(into / "done.json", told)
 
     def _learn(self, model: Any) -> None:
         order, dpo = self.order, self.order.method == "dpo"
@@ -125,7 +180,7 @@ class Tuning:
             self._plan(model),
             order.into / "run",
             held_out=self.held_out.all_of() if self.held_out else (),
-            loss=Preference(order.beta or 0.1) if dpo else loss_of,
+            loss=Preference(order.beta or BETA) if dpo else loss_of,
             told=lambda step: {"trained_tokens": lessons.tokens_after(step)},
         )
         try:
@@ -159,10 +214,7 @@ class Tuning:
             lora.merge(model)
         shutil.rmtree(into / "model", ignore_errors=True)
         checkpoint.save(model, into / "model", dtype=dtype)
-        for name in BESIDE:
-            if (order.base / name).exists():
-                shutil.copyfile(order.base / name, into / "model" / name)
-        (into / "model" / TEMPLATE).write_text(template)
+        template = self._accompany(into / "model")
         told: dict[str, Any] = {"model": "model", "adapter": "adapter" if order.rank else None, "gguf": None}
         told["over_base"] = None  # a file that makes of the base, where that runs, what this model is
         if order.gguf:
@@ -176,9 +228,22 @@ class Tuning:
             llama.write(model, self.tokenizer, into / "model.gguf", "F16" if whole else "Q8_0", card)
         _write(into / "done.json", told)
 
+    def _accompany(self, folder: Path) -> str:
+        """Put beside weights what belongs to the model; its template."""
+        for name in BESIDE:
+            if (self.order.base / name).exists():
+                shutil.copyfile(self.order.base / name, folder / name)
+        template = self._template()
+        (folder / TEMPLATE).write_text(template)
+        return template
+
+    @property
+    def _alpha(self) -> float:
+        return self.order.alpha or 2.0 * self.order.rank
+
     @property
     def _lora(self) -> lora.Lora:
-        return lora.Lora(self.order.rank, self.order.alpha or 2.0 * self.order.rank)
+        return lora.Lora(self.order.rank, self._alpha)
 
     def _template(self) -> str:
         """The family's; a model that learned from no thought is never asked for one. Preferences alone do not make one
