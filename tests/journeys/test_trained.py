@@ -9,10 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
-import openai
 import pytest
 
 from batches import client_of, receipts_of, upload
@@ -20,11 +17,12 @@ from installation import Installation
 from official import faults
 
 tiny = pytest.importorskip("tiny_tuning", reason="tuning needs torch: make setup-glm")
+jobs = pytest.importorskip("tuning_jobs")
+begin, until, reached, events = jobs.begin, jobs.until, jobs.reached, jobs.events
 pytestmark = pytest.mark.alone  # a trainer takes every core, and servers are killed
 
 NUMBERS = {"n_epochs": 40, "batch_size": 3, "learning_rate_multiplier": 60}
 LONG = {"n_epochs": 50, "batch_size": 1, "learning_rate_multiplier": 1}
-PRICE = {"input": "1", "output": "2", "units": {"training": "1000"}}  # a thousandth for each token
 
 
 @pytest.fixture(scope="module")
@@ -35,58 +33,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     found.start()
     found.ready()
     try:
-        offer(found, folder / "tiny")
+        jobs.offer(found, folder / "tiny")
         yield found
     finally:
         found.end()
-
-
-def offer(house: Installation, folder: Path) -> None:
-    base = tiny.base(folder)
-    model = {"name": "tiny", "context_tokens": 256, "output_tokens_default": 32, "checkpoint": str(base)}
-    assert house.admin("POST", "/models", model)[0] == 201
-    assert house.admin("POST", "/prices", {"model": "tiny", **PRICE})[0] == 201
-
-
-def begin(client: openai.OpenAI, lines: list[Any], numbers: dict[str, Any], **fields: Any) -> str:
-    file_id = upload(client, lines, "fine-tune")
-    method: Any = {"type": "supervised", "supervised": {"hyperparameters": numbers}}
-    return client.fine_tuning.jobs.create(
-        model="tiny", training_file=file_id, **{"method": method, "seed": 3, **fields}
-    ).id
-
-
-def until(client: openai.OpenAI, job_id: str, *states: str, step: int = 0) -> Any:
-    """The job, once it has one of these states, and a step that is told of."""
-    deadline = time.monotonic() + 150
-    while True:
-        job = client.fine_tuning.jobs.retrieve(job_id)
-        if job.status in states and reached(client, job_id) >= step:
-            return job
-        assert time.monotonic() < deadline, job
-        assert job.status not in ("failed", "succeeded", "cancelled"), job
-        time.sleep(0.1)
-
-
-def reached(client: openai.OpenAI, job_id: str) -> int:
-    """The last step that is told of."""
-    return max((event.data["step"] for event in events(client, job_id) if event.type == "metrics"), default=0)
-
-
-def events(client: openai.OpenAI, job_id: str) -> list[Any]:
-    return list(client.fine_tuning.jobs.list_events(job_id, limit=100))
-
-
-def trainers(house: Installation) -> list[int]:
-    """The trainers of a house that run."""
-    workers = house.children("openmaas.house.jobs")
-    return [
-        int(pid) for worker in workers for pid in Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
-    ]
-
-
-def worth(tokens: int) -> Decimal:
-    return Decimal(tokens) / 1000
 
 
 @pytest.mark.timeout(240)
@@ -99,7 +49,7 @@ def test_a_tuned_model_is_its_owner_s_alone_answers_as_it_learned_and_is_paid_by
     name = job.fine_tuned_model
     assert name == f"ft:tiny:{owner}:My-colours-:{job_id[-8:].lower()}"
     assert faults("openai", "FineTuningJob", job.to_dict()) == []
-    told = plain(house.ask("GET", f"/v1/fine_tuning/jobs/{job_id}/events?limit=100", key=key))
+    told = jobs.plain(house.ask("GET", f"/v1/fine_tuning/jobs/{job_id}/events?limit=100", key=key))
     assert faults("openai", "ListFineTuningJobEventsResponse", told) == []
     assert told["data"][0]["message"] == f"New fine-tuned model created: {name}"
     metrics = [event.data for event in events(client, job_id) if event.type == "metrics"][::-1]
@@ -107,7 +57,7 @@ def test_a_tuned_model_is_its_owner_s_alone_answers_as_it_learned_and_is_paid_by
     assert metrics[-1]["train_loss"] < 0.1 < 3 < metrics[0]["train_loss"]
     assert metrics[-1]["valid_loss"] < 0.1
     assert metrics[-1]["trained_tokens"] == job.trained_tokens
-    told = plain(house.ask("GET", f"/v1/fine_tuning/jobs/{job_id}/checkpoints", key=key))
+    told = jobs.plain(house.ask("GET", f"/v1/fine_tuning/jobs/{job_id}/checkpoints", key=key))
     assert faults("openai", "ListFineTuningJobCheckpointsResponse", told) == []
     checkpoints = client.fine_tuning.jobs.checkpoints.list(job_id)
     assert [each.step_number for each in checkpoints.data] == [80, 72]
@@ -126,9 +76,9 @@ def test_a_tuned_model_is_its_owner_s_alone_answers_as_it_learned_and_is_paid_by
 
     (receipt,) = receipts_of(house, job_id, key)
     assert receipt["units"] == {"training": job.trained_tokens}
-    assert Decimal(receipt["amount"]) == worth(job.trained_tokens)
+    assert Decimal(receipt["amount"]) == jobs.worth(job.trained_tokens)
     chats = sum(Decimal(row["amount"]) for row in receipts_of(house, None, key))
-    assert house.settled(owner) == 100 - worth(job.trained_tokens) - chats
+    assert house.settled(owner) == 100 - jobs.worth(job.trained_tokens) - chats
 
     _, other = house.organisation("1")
     assert name not in [model.id for model in client_of(house, other).models.list()]
@@ -155,13 +105,13 @@ def test_a_cancelled_job_stops_at_once_keeps_its_checkpoints_and_pays_for_what_i
     assert Decimal(house.wallet(owner)["leased"]) > 0
     began = time.monotonic()
     client.fine_tuning.jobs.cancel(job_id)
-    while trainers(house):
+    while jobs.trainers(house):
         assert time.monotonic() - began < 10
         time.sleep(0.02)
     job = until(client, job_id, "cancelled")
     assert 0 < job.trained_tokens < 60_000
     assert client.fine_tuning.jobs.checkpoints.list(job_id).data
-    assert house.settled(owner) == 100 - worth(job.trained_tokens)
+    assert house.settled(owner) == 100 - jobs.worth(job.trained_tokens)
     (receipt,) = receipts_of(house, job_id, key)
     assert receipt["outcome"] == "client_closed"
 
@@ -172,7 +122,7 @@ def test_killed_trainers_and_workers_are_gone_on_from_and_nothing_is_paid_twice(
     client = client_of(house, key)
     job_id = begin(client, tiny.chats() * 5, LONG)  # 1,500 steps, a checkpoint every 50
     until(client, job_id, "running", step=35)
-    (trainer,) = trainers(house)
+    (trainer,) = jobs.trainers(house)
     os.kill(trainer, signal.SIGKILL)
     until(client, job_id, "running", step=reached(client, job_id) + 60)
     house.kill("openmaas.house.jobs")
@@ -180,7 +130,7 @@ def test_killed_trainers_and_workers_are_gone_on_from_and_nothing_is_paid_twice(
     steps = [event.data["step"] for event in events(client, job_id) if event.type == "metrics"]
     assert len(steps) == len(set(steps))
     assert len(receipts_of(house, job_id, key)) == 1
-    assert house.settled(owner) == 100 - worth(job.trained_tokens)
+    assert house.settled(owner) == 100 - jobs.worth(job.trained_tokens)
     assert b"the trainer ended with status -9" in house.log.read_bytes()
 
 
@@ -207,16 +157,16 @@ def test_on_zhipu_s_wire_the_same_job_runs_and_its_model_is_deleted(house: Insta
     base = "/api/paas/v4"
     file_id = upload(client, tiny.chats(), "fine-tune")
     body = {"model": "tiny", "training_file": file_id, "hyperparameters": {"n_epochs": 2}}
-    job = plain(house.ask("POST", f"{base}/fine_tuning/jobs", body))
+    job = jobs.plain(house.ask("POST", f"{base}/fine_tuning/jobs", body))
     name = until(client, job["id"], "succeeded").fine_tuned_model
-    found = plain(house.ask("GET", f"{base}/fine_tuning/jobs/{job['id']}/events"))["data"]
+    found = jobs.plain(house.ask("GET", f"{base}/fine_tuning/jobs/{job['id']}/events"))["data"]
     measured = next(event["data"] for event in found if event["type"] == "metrics")
     assert {"epoch", "current_steps", "total_steps", "loss", "acc", "eval_loss", "learning_rate"} <= measured.keys()
     body = {"model": name, "training_file": file_id, "hyperparameters": {"n_epochs": 1}, "suffix": "2"}
-    further = plain(house.ask("POST", f"{base}/fine_tuning/jobs", body))["id"]
+    further = jobs.plain(house.ask("POST", f"{base}/fine_tuning/jobs", body))["id"]
     second = until(client, further, "succeeded").fine_tuned_model
     assert second.rpartition(":")[0] == name.rpartition(":")[0] + "2"
-    assert plain(house.ask("DELETE", f"{base}/fine_tuning/fine_tuned_models/{name}"))["model_name"] == name
+    assert jobs.plain(house.ask("DELETE", f"{base}/fine_tuning/fine_tuned_models/{name}"))["model_name"] == name
     gone(house, name, house.key)
 
 
@@ -226,9 +176,3 @@ def gone(house: Installation, name: str, key: str) -> None:
     while house.ask("GET", f"/v1/models/{name}", key=key)[0] != 404:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-
-
-def plain(told: tuple[int, dict[str, str], bytes]) -> Any:
-    status, _, body = told
-    assert status == 200, body
-    return json.loads(body)

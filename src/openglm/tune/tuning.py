@@ -3,7 +3,7 @@
     1 read      the files' lines        → rows          examples
     2 put       rows in their order     → Lessons       lessons
     3 load      the base, and adapters  → a model       checkpoint, lora
-    4 learn     step by step            → log.jsonl     train.loop.Run
+    4 learn     step by step            → log.jsonl     train.loop.Run, or another trainer: launch.run
     5 keep      adapter, model, GGUF    → folders       lora, checkpoint, export
 
 Everything lies in the order's folder and is there whole or not at all, so that the same order given again goes on where
@@ -15,6 +15,8 @@ it was cut off, and does nothing once it is done:
     model/           the published layout, adapters merged
     model.gguf       for llama.cpp; adapter.gguf the adapter alone
     done.json        the last thing that is written
+
+Of another trainer's work ``gguf: false`` keeps the adapter or the model alone: then no weight is ever loaded here.
 """
 
 from __future__ import annotations
@@ -82,6 +84,8 @@ class Tuning:
         """Steps 1 and 2. Raises ``Failed``."""
         order = self.order
         with _naming("model"):
+            if (order.base / "adapter_config.json").exists():
+                raise Refused(f"{order.base.name} is an adapter alone", hint="Tune the model that it was made of.")
             self.fields = read_json(order.base / "config.json")
             self.config: Any = model_class(self.fields).CONFIG.from_json(self.fields)
             self.tokenizer = Tokenizer.load(order.base / "tokenizer.json")
@@ -109,20 +113,19 @@ class Tuning:
         """Steps 3 to 5. Raises ``Failed``, and ``CutOff`` of another trainer."""
         if (self.order.into / "done.json").exists():
             return
-        with _naming("model"):
-            last = None if self.work is None else self._launch(self.work)
-            if last is not None and not self.order.gguf:
-                self._publish(last)
-                return
-            model = checkpoint.load(last if last is not None and not self.order.rank else self.order.base)
-        dtype = model.embedding.weight.dtype
-        model.float()
-        if last is None:
+        if self.work is None:
+            model, dtype = _loaded(self.order.base)
             self._learn(model)
-        elif self.order.rank:
+            beside = self._lora if self.order.rank else None
+        else:
             with _naming("model"):
-                lora.load(model, last)
-        self._keep(model.eval(), dtype)
+                last = self._launch(self.work)
+                if not self.order.gguf:
+                    self._publish(last)
+                    return
+                model, dtype = _loaded(self.order.base if self.order.rank else last)
+                beside = lora.load(model, last) if self.order.rank else None
+        self._keep(model.eval(), dtype, beside)
 
     def _work(self) -> Work:
         """What another trainer is to do. It begins each epoch with a step of its own."""
@@ -203,18 +206,18 @@ class Tuning:
             save_every=max(1, min(50, steps // 10)),
         )
 
-    def _keep(self, model: Any, dtype: torch.dtype) -> None:
+    def _keep(self, model: Any, dtype: torch.dtype, beside: lora.Lora | None) -> None:
         into, order, template = self.order.into, self.order, self._template()
-        if order.rank:
-            lora.save(model, self._lora, into / "adapter")
+        if beside is not None:
+            lora.save(model, beside, into / "adapter")
             if order.gguf:
                 pairs = [(name, part.lora_A, part.lora_B) for name, part in lora.adapters(model)]
                 thinks = not template.startswith(SILENT)
-                adapter.write(self.config, pairs, self._lora.alpha, into / ADAPTER, thinks=thinks)
+                adapter.write(self.config, pairs, beside.alpha, into / ADAPTER, thinks=thinks)
             lora.merge(model)
         shutil.rmtree(into / "model", ignore_errors=True)
         checkpoint.save(model, into / "model", dtype=dtype)
-        template = self._accompany(into / "model")
+        self._accompany(into / "model")
         told: dict[str, Any] = {"model": "model", "adapter": "adapter" if order.rank else None, "gguf": None}
         told["over_base"] = None  # a file that makes of the base, where that runs, what this model is
         if order.gguf:
@@ -263,6 +266,14 @@ def _spoken(base: Path) -> str:
     """The chat template of a checkpoint, as for one that thinks; empty where it has none."""
     path = base / TEMPLATE
     return path.read_text().removeprefix(SILENT) if path.exists() else ""
+
+
+def _loaded(where: Path) -> tuple[Any, torch.dtype]:
+    """A checkpoint in float32, and what its weights were. Raises ``Failed``."""
+    with _naming("model"):
+        model = checkpoint.load(where)
+    dtype = model.embedding.weight.dtype
+    return model.float(), dtype
 
 
 def family_of(base: Path, fields: dict[str, Any]) -> render.Family:

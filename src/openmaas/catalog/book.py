@@ -37,12 +37,14 @@ ENDPOINT_OPTIONS = {
     "tool_choice": ("kept", "ignored"),
 }
 Option = str | int | float | bool
+#: What tunes a model: openglm, or a program that it launches.
+OWN_TRAINER = "openglm"
 
 
 class Model(msgspec.Struct, frozen=True):
     """A model as customers see it. ``task`` is ``generate``, ``embed``, ``search`` or ``moderate``. ``owner`` is the
     organisation that alone sees it, empty for everybody; ``checkpoint`` the folder that it can be tuned from, empty
-    where there is none."""
+    where there is none; ``trainer`` what tunes it, with ``trainer_processes`` that share a batch."""
 
     name: str
     task: str
@@ -52,6 +54,9 @@ class Model(msgspec.Struct, frozen=True):
     created_ms: int
     owner: str = ""
     checkpoint: str = ""
+    trainer: str = OWN_TRAINER
+    trainer_arguments: dict[str, Option] = {}
+    trainer_processes: int = 1
 
     def is_for(self, organisation_id: str) -> bool:
         """Whether this customer may know of it."""
@@ -93,6 +98,19 @@ def add_model(tx: sa.Connection, model: Model) -> None:
     except IntegrityError:
         raise AlreadyThere(f"there is already a model {model.name!r}", field="name") from None
     note(tx, "catalog", model.name)
+
+
+def set_trainer(tx: sa.Connection, name: str, trainer: str, arguments: dict[str, Option], processes: int) -> Model:
+    """Say what runs the tuning jobs of a model from now on. Raises ``ModelUnknown``, ``FieldInvalid``."""
+    found = find_model(tx, name)
+    if not found.checkpoint:
+        raise FieldInvalid(f"{name} cannot be tuned: it has no checkpoint", field="model")
+    if trainer == OWN_TRAINER and (arguments or processes != 1):
+        raise FieldInvalid(f"{trainer} takes neither arguments nor processes", field="arguments")
+    told = {"trainer": trainer, "trainer_arguments": arguments, "trainer_processes": processes}
+    tx.execute(models.update().where(models.c.name == name).values(told))
+    note(tx, "catalog", name)
+    return msgspec.structs.replace(found, **told)
 
 
 def add_deployment(tx: sa.Connection, deployment: Deployment) -> None:

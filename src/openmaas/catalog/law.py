@@ -17,6 +17,9 @@ models = sa.Table(
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("owner", sa.String, nullable=False, server_default=""),  # the organisation it is for; empty: everybody
     sa.Column("checkpoint", sa.String, nullable=False, server_default=""),  # the folder to tune from; empty: none
+    sa.Column("trainer", sa.String, nullable=False, server_default="openglm"),  # who runs its tuning jobs
+    sa.Column("trainer_arguments", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("trainer_processes", sa.Integer, nullable=False, server_default="1"),
     sa.CheckConstraint("task IN ('generate', 'embed', 'search', 'moderate')"),
     sa.CheckConstraint("context_tokens > 0 AND output_tokens_default >= 0"),
 )

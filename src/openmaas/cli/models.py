@@ -24,7 +24,7 @@ from openmaas.cli.say import AS_JSON, DATA, Progress, plainly, show, table
 from openmaas.cli.selling import Route, command
 from openmaas.control.price_files import import_prices, read_prices
 from openmaas.control.pricing import show_price, units_of
-from openmaas.control.shapes import NewDeployment, NewModel
+from openmaas.control.shapes import NewDeployment, NewModel, NewTrainer
 from openmaas.control.show import show as shown
 from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid
@@ -50,8 +50,10 @@ def models() -> None:
 
 _ADD = Route("POST", "/models", "Offer a model by name; `attach` runs it.", NewModel)
 _ATTACH = Route("POST", "/deployments", "Run a model: an engine here, or an endpoint by --url.", NewDeployment)
+_TRAINER = Route("PUT", "/models/{name}/trainer", "Say what runs the tuning jobs of a model.", NewTrainer)
 models.add_command(command("add", _ADD))
 models.add_command(command("attach", _ATTACH))
+models.add_command(command("trainer", _TRAINER))
 
 
 @models.command("list")

@@ -14,7 +14,7 @@ from fastapi import APIRouter
 from openmaas.catalog import aliases, book
 from openmaas.control.acting import Acting
 from openmaas.control.rooms import Rooms
-from openmaas.control.shapes import NewAlias, NewDeployment, NewModel, PageSize, Wanted
+from openmaas.control.shapes import NewAlias, NewDeployment, NewModel, NewTrainer, PageSize, Wanted
 from openmaas.control.show import check_limit, page, show
 from openmaas.core.bounds import PAGE_SIZE
 from openmaas.core.clock import Clock
@@ -48,6 +48,11 @@ def routes(rooms: Rooms) -> APIRouter:
     async def list_models(after: str = "", limit: PageSize = PAGE_SIZE) -> dict[str, Any]:
         rows = await database.read(book.list_models, after=after, limit=check_limit(limit) + 1)
         return page([show(row) for row in rows], limit, "name")
+
+    @router.put("/models/{name:path}/trainer")
+    async def set_trainer(name: str, body: NewTrainer, who: Acting) -> dict[str, Any]:
+        place = audited(who, "model.trainer", name, book.set_trainer, body.told())
+        return show(await database.run(place, name, body.trainer, body.arguments, body.processes))
 
     @router.get("/aliases")
     async def list_aliases(after: str = "", limit: PageSize = PAGE_SIZE) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from openmaas.core.bounds import (
     PAGE_SIZE_MAX,
     RESPONSES_DAYS_MAX,
     TEXT_BYTES_MAX,
+    TUNING_PROCESSES_MAX,
 )
 from openmaas.identity.book import SCOPES
 
@@ -127,6 +128,16 @@ class NewModel(Shape):
     checkpoint: Text = Field(
         default="", max_length=1_000, description="Folder with the published layout and tokenizer.json: it can be tuned"
     )
+
+
+class NewTrainer(Shape):
+    """What runs the tuning jobs of a model."""
+
+    trainer: Literal["openglm", "ms-swift", "llama-factory"]
+    arguments: dict[Name, str | int | float | bool] = Field(
+        default={}, max_length=PAGE_SIZE_MAX, description="Options of that trainer, by its own names"
+    )
+    processes: int = Field(default=1, ge=1, le=TUNING_PROCESSES_MAX, description="That its command starts")
 
 
 class NewAlias(Shape):

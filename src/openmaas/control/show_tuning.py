@@ -138,10 +138,13 @@ def _line(point: Point, progress: TuningProgress) -> str:
 
 
 def _measured(point: Point) -> dict[str, float]:
-    told = {"train_loss": point.loss, "train_mean_token_accuracy": point.accuracy}
-    if point.valid_loss is not None and point.valid_accuracy is not None:
-        told |= {"valid_loss": point.valid_loss, "valid_mean_token_accuracy": point.valid_accuracy}
-    return told
+    told = {
+        "train_loss": point.loss,
+        "train_mean_token_accuracy": point.accuracy,
+        "valid_loss": point.valid_loss,
+        "valid_mean_token_accuracy": point.valid_accuracy,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _metrics(point: Point, form: Form, job: Job) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -96,7 +97,10 @@ async def _run(settings: Settings) -> None:
         Lane((EMBEDDING,), KNOWLEDGE_JOBS_MAX),
     ]
     if settings.tuning_concurrency and can_train():
-        kinds[TUNING] = Tunings(database, files, clock, layout.tuned, settings.currency, settings.tuning_rank)
+        commands = {"ms-swift": settings.tuning_ms_swift, "llama-factory": settings.tuning_llama_factory}
+        trainers = {name: tuple(shlex.split(command)) for name, command in commands.items()}
+        where = layout.tuned, settings.currency, settings.tuning_rank
+        kinds[TUNING] = Tunings(database, files, clock, *where, trainers)
         lanes.append(Lane((TUNING,), settings.tuning_concurrency))
     worker = Worker(
         database,

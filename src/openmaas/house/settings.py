@@ -103,6 +103,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tuning_rank: Annotated[
         int, _about("Rank of the adapters by which a model is tuned; 0 moves every weight.", ge=0, le=1024)
     ] = 16
+    tuning_ms_swift: Annotated[
+        str, _about("Command that starts ms-swift here: its name, a path, or more words, such as `ssh -tt gpu swift`.")
+    ] = "swift"
+    tuning_llama_factory: Annotated[str, _about("The same for LLaMA-Factory.")] = "llamafactory-cli"
     cors_origins: Annotated[
         tuple[str, ...], _about("Origins whose pages may call the API from a browser; none by default.")
     ] = ()

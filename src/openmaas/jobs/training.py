@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from openmaas.core.bounds import TUNING_LOOK_S
+from openmaas.core.bounds import TUNING_LOOK_S, TUNING_STOP_S
 from openmaas.core.errors import EngineFailed
 
 #: Its threads wait for each other without spinning: engines on the same cores have better use for them.
@@ -45,10 +45,11 @@ class Line(msgspec.Struct, frozen=True):
 
     step: int
     loss: float
-    accuracy: float
+    accuracy: float | None = None
     event: str = ""
     lr: float = 0.0
     trained_tokens: int = 0
+    steps: int = 0  # of the whole run, where another trainer counts them
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -106,7 +107,10 @@ async def train(
         return None
     finally:
         if not ending.done():
-            process.kill()  # nothing is half written under its name: see openglm/tune/tuning.py
+            process.terminate()  # nothing is half written under its name: see openglm/tune/tuning.py
+            await asyncio.wait([ending], timeout=TUNING_STOP_S)
+        if not ending.done():
+            process.kill()
         await asyncio.shield(ending)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,16 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from openmaas.catalog.book import Model, add_deployment, add_model, find_model, list_deployments, new_deployment
+from openmaas.catalog.book import (
+    OWN_TRAINER,
+    Deployment,
+    Model,
+    add_deployment,
+    add_model,
+    find_model,
+    list_deployments,
+    new_deployment,
+)
 from openmaas.core.bounds import RECALL_POLL_S, RECALL_WAIT_S, TUNING_POINTS_MAX, TUNING_SLOTS
 from openmaas.core.clock import Clock
 from openmaas.core.errors import InsufficientFunds, KeyUnknown, ModelUnknown, ThingUnknown
@@ -38,7 +48,7 @@ from openmaas.ledger.spending.leasing import leased_elsewhere, recall
 from openmaas.ledger.writing.records import Opened
 from openmaas.store.database import Database
 from openmaas.work.book import Job
-from openmaas.work.tuned import Held, Point, TuningProgress
+from openmaas.work.tuned import Held, Point, Trainer, TuningProgress
 from openmaas.work.wanted import Mistake, TuningWanted, text
 
 _TUNED = "ft:"
@@ -46,15 +56,26 @@ _STRANGE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Tunings:
-    """The kind of job that tunes a model. ``folder`` has a folder for each; ``rank`` is of adapters, 0 for none."""
+    """The kind of job that tunes a model. ``folder`` has a folder for each; ``rank`` is of adapters, 0 for none;
+    ``commands`` start trainers of somebody else's, by their names in the catalogue."""
 
-    def __init__(self, database: Database, files: Files, clock: Clock, folder: Path, currency: str, rank: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        files: Files,
+        clock: Clock,
+        folder: Path,
+        currency: str,
+        rank: int,
+        commands: Mapping[str, tuple[str, ...]],
+    ) -> None:
         self._database = database
         self._files = files
         self._clock = clock
         self._folder = folder
         self._currency = currency
         self._rank = rank
+        self._commands = commands
 
     async def work(self, lease: Lease) -> Ended | Waits:
         """Go on with it, from wherever it is. Part of ``Kind``."""
@@ -64,7 +85,9 @@ class Tunings:
         try:
             base = await self._database.read(find_model, wanted.model)
             progress.rank = self._rank if progress.rank is None else progress.rank
-            order = await self._order(lease.job, wanted, base, folder) | {"rank": progress.rank}
+            progress.trainer = progress.trainer or await self._trainer(base)
+            order = await self._order(lease.job, wanted, base, folder)
+            order |= {"rank": progress.rank, **self._told(progress.trainer)}
             watch = Watch(lease, progress, folder, self._clock)
             failure = await train(order, folder, watch.over, partial(self._hold, lease, wanted, progress))
         except InsufficientFunds as error:
@@ -100,6 +123,19 @@ class Tunings:
             **paths,
             **wanted.hyperparameters,
         }
+
+    async def _trainer(self, base: Model) -> Trainer:
+        """What trains. Of another trainer's work a GGUF is made where the base is run by one."""
+        like = await self._database.read(_like, base)
+        own = base.trainer == OWN_TRAINER
+        return Trainer(base.trainer, base.trainer_arguments, base.trainer_processes, gguf=own or like is not None)
+
+    def _told(self, trainer: Trainer) -> dict[str, Any]:
+        """The order's members for it."""
+        if trainer.name == OWN_TRAINER:
+            return {}
+        told = {"trainer": trainer.name, "arguments": trainer.arguments, "processes": trainer.processes}
+        return {**told, "gguf": trainer.gguf, "command": self._commands[trainer.name]}
 
     async def _hold(self, lease: Lease, wanted: TuningWanted, progress: TuningProgress, counted: Counted) -> None:
         """Set the most it can cost aside, together with the note of it, unless that was done. Raises
@@ -152,19 +188,21 @@ class Tunings:
         job, clock = lease.job, self._clock
         progress.model, progress.trained_tokens = name_of(job, wanted), progress.tokens
         lease.progress = text(progress)
+        runs = progress.trainer is None or progress.trainer.gguf
         model = msgspec.structs.replace(
             base,
             name=progress.model,
             description=f"{base.name}, tuned by {job.id}",
             created_ms=clock.wall_ms(),
             owner=job.organisation_id,
-            checkpoint=str(folder / "model"),
+            checkpoint=str(folder / ("model" if runs or not progress.rank else "adapter")),
         )
 
         def book(tx: sa.Connection) -> None:
             add_model(tx, model)
             price_as(tx, model.name, base.name, job.organisation_id, clock.wall_ms())
-            add_deployment(tx, new_deployment(clock, model.name, "llama", **_deployed(tx, base, folder)))
+            if runs:  # what else came of it, an operator attaches to an engine of theirs
+                add_deployment(tx, new_deployment(clock, model.name, "llama", **_deployed(tx, base, folder)))
             self._settle(tx, job, wanted, progress, "done")
 
         return Ended("done", book)
@@ -221,6 +259,7 @@ class Watch:
         if line.event or line.step <= progress.step:
             return
         progress.step, progress.trained_tokens = line.step, line.trained_tokens
+        progress.steps = line.steps or progress.steps
         every = max(1, -(-progress.steps // TUNING_POINTS_MAX))
         if line.step == 1 or line.step % every == 0 or line.step == progress.steps:
             told = line.loss, line.accuracy, line.lr, line.trained_tokens
@@ -231,13 +270,18 @@ def _deployed(tx: sa.Connection, base: Model, folder: Path) -> dict[str, Any]:
     """How the model is run: as an adapter in the engines of its base, where that is one of ours; else by an engine of
     its own, with all weights."""
     found = made(folder)
-    like = next((each for each in list_deployments(tx) if each.model == base.name and each.kind == "llama"), None)
+    like = _like(tx, base)
     if like is None:
         return {"weights": str(folder / found.gguf), "slots": TUNING_SLOTS}
     if found.over_base and not like.over:
         return {"weights": str(folder / found.over_base), "slots": like.slots, "options": {"over": base.name}}
     options = {name: value for name, value in like.options.items() if name != "over"}
     return {"weights": str(folder / found.gguf), "slots": like.slots, "options": options}
+
+
+def _like(tx: sa.Connection, base: Model) -> Deployment | None:
+    """How the embedded engine runs a model, if it does."""
+    return next((each for each in list_deployments(tx) if each.model == base.name and each.kind == "llama"), None)
 
 
 def name_of(job: Job, wanted: TuningWanted) -> str:

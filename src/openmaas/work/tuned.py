@@ -14,11 +14,21 @@ class Point(msgspec.Struct, frozen=True):
     step: int
     at_ms: int
     loss: float
-    accuracy: float
+    accuracy: float | None  # not every trainer tells it
     rate: float
     tokens: int
     valid_loss: float | None = None
     valid_accuracy: float | None = None
+
+
+class Trainer(msgspec.Struct, frozen=True):
+    """What trains, as its model said when the job began. ``gguf``: whether the embedded engine is to run the result;
+    otherwise an adapter or a model is all that comes of it."""
+
+    name: str
+    arguments: dict[str, str | int | float | bool]
+    processes: int
+    gguf: bool
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -36,6 +46,7 @@ class TuningProgress(msgspec.Struct):
     ``mistake`` why it failed: its ``param`` names a member of the job."""
 
     rank: int | None = None  # of its adapters, as the setting was when it began
+    trainer: Trainer | None = None
     tokens: int = 0
     steps: int = 0
     n_epochs: int = 0
