@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -308,7 +309,7 @@ def test_the_process_leaves_with_its_parent_and_goes_on_when_it_is_asked_again(o
         while not (found := read(log)) or found[-1]["step"] < steps:
             assert process.poll() is None
         process.stdin.close()
-        assert process.wait(30) == 1
+        assert process.wait(30) == -signal.SIGTERM
 
     begun(60)
     reached = read(log)[-1]["step"]
