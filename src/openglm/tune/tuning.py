@@ -231,14 +231,12 @@ class Tuning:
             llama.write(model, self.tokenizer, into / "model.gguf", "F16" if whole else "Q8_0", card)
         _write(into / "done.json", told)
 
-    def _accompany(self, folder: Path) -> str:
-        """Put beside weights what belongs to the model; its template."""
+    def _accompany(self, folder: Path) -> None:
+        """Put beside weights what belongs to the model."""
         for name in BESIDE:
             if (self.order.base / name).exists():
                 shutil.copyfile(self.order.base / name, folder / name)
-        template = self._template()
-        (folder / TEMPLATE).write_text(template)
-        return template
+        (folder / TEMPLATE).write_text(self._template())
 
     @property
     def _alpha(self) -> float:
