@@ -10,15 +10,13 @@ from typing import Any
 
 import openai
 
-import tiny_tuning as tiny
 from batches import upload
 from installation import Installation
 
 PRICE = {"input": "1", "output": "2", "units": {"training": "1000"}}  # a thousandth for each token
 
 
-def offer(house: Installation, folder: Path) -> None:
-    base = tiny.base(folder)
+def offer(house: Installation, base: Path) -> None:
     model = {"name": "tiny", "context_tokens": 256, "output_tokens_default": 32, "checkpoint": str(base)}
     assert house.admin("POST", "/models", model)[0] == 201
     assert house.admin("POST", "/prices", {"model": "tiny", **PRICE})[0] == 201
@@ -41,6 +39,14 @@ def until(client: openai.OpenAI, job_id: str, *states: str, step: int = 0) -> An
             return job
         assert time.monotonic() < deadline, job
         assert job.status not in ("failed", "succeeded", "cancelled"), job
+        time.sleep(0.1)
+
+
+def until_known(client: openai.OpenAI, name: str) -> None:
+    """Wait until the relay offers it."""
+    deadline = time.monotonic() + 30
+    while name not in [model.id for model in client.models.list()]:
+        assert time.monotonic() < deadline
         time.sleep(0.1)
 
 

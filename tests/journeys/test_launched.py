@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import tuning_jobs as jobs
 from batches import client_of, receipts_of, upload
 from installation import Installation
 
 tiny = pytest.importorskip("tiny_tuning", reason="tuning needs torch: make setup-glm")
-jobs = pytest.importorskip("tuning_jobs")
 pytestmark = pytest.mark.alone  # whoever reads the examples takes every core for a moment
 
 TESTS = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     found.start()
     found.ready()
     try:
-        jobs.offer(found, folder / "tiny")
+        jobs.offer(found, tiny.base(folder / "tiny"))
         yield found
     finally:
         found.end()

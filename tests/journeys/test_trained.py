@@ -9,16 +9,20 @@ import signal
 import time
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+import tuning_jobs as jobs
 from batches import client_of, receipts_of, upload
 from installation import Installation
 from official import faults
 
 tiny = pytest.importorskip("tiny_tuning", reason="tuning needs torch: make setup-glm")
-jobs = pytest.importorskip("tuning_jobs")
 begin, until, reached, events = jobs.begin, jobs.until, jobs.reached, jobs.events
+from openglm.tune.order import Order  # noqa: E402 - needs torch too
+from openglm.tune.tuning import Tuning  # noqa: E402
+
 pytestmark = pytest.mark.alone  # a trainer takes every core, and servers are killed
 
 NUMBERS = {"n_epochs": 40, "batch_size": 3, "learning_rate_multiplier": 60}
@@ -33,7 +37,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     found.start()
     found.ready()
     try:
-        jobs.offer(found, folder / "tiny")
+        jobs.offer(found, tiny.base(folder / "tiny"))
         yield found
     finally:
         found.end()
@@ -63,10 +67,7 @@ def test_a_tuned_model_is_its_owner_s_alone_answers_as_it_learned_and_is_paid_by
     assert [each.step_number for each in checkpoints.data] == [80, 72]
 
     house.ready()
-    deadline = time.monotonic() + 30
-    while name not in [model.id for model in client.models.list()]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    jobs.until_known(client, name)
     for colour, thing in tiny.QUESTIONS.items():
         said = client.chat.completions.create(
             model=name, messages=[{"role": "user", "content": f"What is {colour}?"}], temperature=0
@@ -132,6 +133,38 @@ def test_killed_trainers_and_workers_are_gone_on_from_and_nothing_is_paid_twice(
     assert len(receipts_of(house, job_id, key)) == 1
     assert house.settled(owner) == 100 - jobs.worth(job.trained_tokens)
     assert b"the trainer ended with status -9" in house.log.read_bytes()
+
+
+@pytest.mark.timeout(240)
+def test_adapters_are_served_by_the_engine_of_their_base(tmp_path: Path) -> None:
+    """A base that knows the right things, taught the next ones: it goes on knowing, in the same process."""
+    numbers = {"learning_rate_multiplier": 60, "n_epochs": 40, "batch_size": 3}
+    training = tiny.lines(tmp_path / "chats.jsonl", tiny.chats())
+    Tuning(Order(base=tiny.base(tmp_path / "tiny"), training=training, into=tmp_path / "taught", **numbers)).walk()
+    house = Installation(tmp_path / "data", tuning_rank="8", starting_credit="1000")
+    house.start()
+    try:
+        jobs.offer(house, tmp_path / "taught" / "model")
+        weights = str(tmp_path / "taught" / "model.gguf")
+        assert house.admin("POST", "/deployments", {"model": "tiny", "kind": "llama", "weights": weights})[0] == 201
+        house.ready("tiny")
+        client, engines = client_of(house), len(house.children("openmaas.engines.program"))
+        job_id = begin(client, tiny.chats(1), {**NUMBERS, "learning_rate_multiplier": 8})
+        name = until(client, job_id, "succeeded").fine_tuned_model
+        (deployment,) = [row for row in house.admin("GET", "/deployments")[1]["data"] if row["model"] == name]
+        assert deployment["options"] == {"over": "tiny"}
+        house.ready()
+        jobs.until_known(client, name)
+        for model, shift in (("tiny", 0), (name, 1)):
+            for chat in tiny.chats(shift):
+                asked, right = chat["messages"]
+                said = client.chat.completions.create(model=model, messages=[asked], temperature=0)
+                assert said.choices[0].message.content == right["content"]
+        assert len(house.children("openmaas.engines.program")) == engines
+        assert client.models.delete(name).deleted
+        gone(house, name, house.key)
+    finally:
+        house.end()
 
 
 def test_who_has_not_the_money_is_told_what_is_missing_and_nothing_is_held(house: Installation) -> None:
