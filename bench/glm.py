@@ -1,9 +1,10 @@
 """``python -m bench.glm``, a part of ``make bench`` where glm and oracle are installed: a training step beside others.
 
-The same model (a GLM-4 of 30 million parameters, the same weights), the same rows, bf16 products, AdamW: by openglm's
-``Run``, by transformers' ``Trainer``, and by a plain loop in nanoGPT's way (transformers' model, torch's attention,
-autocast, nothing else). Steps of all three are timed on the same cores, rounds alternate, the median counts. MFU is
-what openglm's step counts of products, beside the fastest product this machine does alone.
+The same model (a GLM-4 of 30 million parameters, the same weights), the same rows, products in the precision that is
+faster on the machine (bf16 or fp32, the same for all), AdamW: by openglm's ``Run``, by transformers' ``Trainer``, and by
+a plain loop in nanoGPT's way (transformers' model, torch's attention, autocast, nothing else). Steps of all three are
+timed on the same cores, rounds alternate, the median counts. MFU is what openglm's step counts of products, beside the
+fastest product this machine does alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,9 +28,10 @@ from openglm.data.causal import shifted
 from openglm.models.glm4 import Glm4, Glm4Config
 from openglm.train.loop import Run
 from openglm.train.plan import Plan
-from openglm.train.speed import flops, gemm_peak
+from openglm.train.speed import fastest, flops, gemm_peak
 
 ROUNDS, STEPS = 3, 3
+NAMES: dict[torch.dtype, Literal["bfloat16", "float32"]] = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
 VOCABULARY, WIDTH, LAYERS, HEADS, KV_HEADS, INNER = 8192, 512, 10, 8, 4, 1408
 ROWS, LENGTH = 16, 256
 
@@ -65,9 +67,9 @@ def model() -> Glm4:
     return made
 
 
-def ours(folder: Path) -> tuple[Callable[[], None], float]:
+def ours(folder: Path, dtype: torch.dtype) -> tuple[Callable[[], None], float]:
     """A step of openglm, and the operations that it does."""
-    run = Run(model(), Rows(), Plan(steps=1_000_000, warmup=1, lr=1e-4), folder / "run")
+    run = Run(model(), Rows(), Plan(steps=1_000_000, warmup=1, lr=1e-4, dtype=NAMES[dtype]), folder / "run")
     run.model.train()
     batch = Rows()[0]
     work = float(flops(lambda: run.backward(batch, batch.count())))
@@ -79,7 +81,7 @@ def ours(folder: Path) -> tuple[Callable[[], None], float]:
     return step, work
 
 
-def plain(published: Path) -> Callable[[], None]:
+def plain(published: Path, dtype: torch.dtype) -> Callable[[], None]:
     """A step of a plain loop around transformers' model."""
     from transformers import GlmForCausalLM  # noqa: PLC0415 - an extra
 
@@ -89,7 +91,7 @@ def plain(published: Path) -> Callable[[], None]:
 
     def step() -> None:
         batch = rows[next(number)]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             logits = net(batch.tokens).logits
             loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten())
         loss.backward()
@@ -100,7 +102,7 @@ def plain(published: Path) -> Callable[[], None]:
     return step
 
 
-def trainer(published: Path, folder: Path) -> Callable[[], None]:
+def trainer(published: Path, folder: Path, dtype: torch.dtype) -> Callable[[], None]:
     """``STEPS`` steps of transformers' Trainer; called once for each round."""
     from transformers import GlmForCausalLM, Trainer, TrainingArguments  # noqa: PLC0415 - an extra
 
@@ -114,7 +116,7 @@ def trainer(published: Path, folder: Path) -> Callable[[], None]:
         per_device_train_batch_size=ROWS,
         max_steps=STEPS,
         use_cpu=True,
-        bf16=True,
+        bf16=dtype == torch.bfloat16,
         optim="adamw_torch_fused",
         report_to=[],
         save_strategy="no",
@@ -130,10 +132,11 @@ def trainer(published: Path, folder: Path) -> Callable[[], None]:
 
 def measure(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
     """Ratios, and the figures behind them."""
-    published = folder / "published"
+    published, cpu = folder / "published", torch.device("cpu")
+    dtype = getattr(torch, fastest(cpu))
     checkpoint.save(model(), published)
-    step, work = ours(folder)
-    plainly, theirs = plain(published), trainer(published, folder)
+    step, work = ours(folder, dtype)
+    plainly, theirs = plain(published, dtype), trainer(published, folder, dtype)
 
     def times(one: Callable[[], None]) -> Callable[[], None]:
         def several() -> None:
@@ -149,7 +152,7 @@ def measure(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
     peaks = []
     for number in range(ROUNDS):
         print(f"· a step of training, round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
-        peaks.append(gemm_peak(torch.bfloat16, torch.device("cpu")))
+        peaks.append(gemm_peak(dtype, cpu))
         for name, run in runs.items():
             start = time.perf_counter()
             run()
@@ -164,6 +167,7 @@ def measure(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
     figures = {
         **{f"tokens_per_s_{name}": round(ROWS * LENGTH / taken) for name, taken in seconds.items()},
         "gemm_gflop_per_s": round(peak / 1e9),
+        "precision": NAMES[dtype],
         "threads": torch.get_num_threads(),
     }
     return ratios, {"training": figures}
