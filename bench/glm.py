@@ -1,7 +1,7 @@
 """``python -m bench.glm``, a part of ``make bench`` where glm and oracle are installed: a training step beside others.
 
 The same model (a GLM-4 of 30 million parameters, the same weights), the same rows, products in the precision that is
-faster on the machine (bf16 or fp32, the same for all), AdamW: by openglm's ``Run``, by transformers' ``Trainer``, and by
+faster on the machine (bf16 or fp32, the same for all), AdamW: by openglm's ``Run``, by transformers' ``Trainer``, by
 a plain loop in nanoGPT's way (transformers' model, torch's attention, autocast, nothing else). Steps of all three are
 timed on the same cores, rounds alternate, the median counts. MFU is what openglm's step counts of products, beside the
 fastest product this machine does alone.
