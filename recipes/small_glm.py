@@ -1,4 +1,4 @@
-"""The small GLM that comes with openmaas: classical Chinese poetry and Python, one model of six layers.
+"""The small GLM that comes with openmaas: classical Chinese poetry and Python, one model of four layers.
 
     python recipes/small_glm.py --into data/small-glm                 # an hour on two cores; call it again to go on
     python recipes/small_glm.py --into data/small-glm --depth 2 --steps 200
@@ -32,14 +32,14 @@ HELD_OUT_BATCHES = 8
 CARD = llama.Card(
     name="openglm-small",
     licence="Apache-2.0",
-    about="A GLM of six layers, trained on classical Chinese poetry (public domain) and Python's library (PSF).",
+    about="A GLM of four layers, trained on classical Chinese poetry (public domain) and Python's library (PSF).",
 )
 
 
 def small_glm(
     into: Path,
-    depth: int = 6,
-    steps: int = 2000,
+    depth: int = 4,
+    steps: int = 5000,
     seed: int = 1,
     corpora: Sequence[str] = CORPORA,
     vocabulary: int = VOCABULARY,
@@ -92,8 +92,8 @@ def small_glm(
 if __name__ == "__main__":
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     asked.add_argument("--into", type=Path, required=True)
-    asked.add_argument("--depth", type=int, default=6)
-    asked.add_argument("--steps", type=int, default=2000)
+    asked.add_argument("--depth", type=int, default=4)
+    asked.add_argument("--steps", type=int, default=5000)
     asked.add_argument("--seed", type=int, default=1)
     told = asked.parse_args()
     print(small_glm(told.into, told.depth, told.steps, told.seed))

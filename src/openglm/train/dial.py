@@ -3,7 +3,7 @@
 width     64 for each head; as many heads as keep the width at about 43 times the depth: GLM-4.5 is deep and narrow
 kv heads  half of the heads: a cache half as large
 inner     8/3 of the width, in steps of 64: SwiGLU with three matrices costs what two of four times the width cost
-rate      of Muon 0.02 / sqrt(width / 256): wider matrices add up more updates
+rate      of Muon 0.006 / sqrt(width / 256): wider matrices add up more updates
 tokens    20 for each parameter inside the layers (Hoffmann et al. 2022, arXiv 2203.15556)
 """
 
@@ -66,7 +66,7 @@ class Sizes:
 def sizes(depth: int) -> Sizes:
     """The sizes of a model of this depth. Raises ``Refused`` for a depth that no model has."""
     if not 1 <= depth <= DEPTH_MAX:
-        raise Refused(f"depth is {depth}", hint=f"It must be 1 to {DEPTH_MAX}; 6 trains in an hour on two cores.")
+        raise Refused(f"depth is {depth}", hint=f"It must be 1 to {DEPTH_MAX}; 4 trains in an hour on two cores.")
     heads = max(2, 2 * round(ASPECT * depth / HEAD / 2))
     width = heads * HEAD
     kv_heads = heads // 2
@@ -81,6 +81,6 @@ def sizes(depth: int) -> Sizes:
         inner=inner,
         inside=inside,
         lr=3e-3 * scale,
-        matrix_lr=2e-2 * scale,
+        matrix_lr=6e-3 * scale,
         tokens=TOKENS_PER_PARAMETER * inside,
     )
