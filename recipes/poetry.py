@@ -45,7 +45,7 @@ def fresh(chosen: Sizes, seed: int, vocabulary: int) -> Glm:
     return model
 
 
-def poetry(into: Path, depth: int = 6, steps: int = 8000, seed: int = 1) -> Path:
+def poetry(into: Path, depth: int = 4, steps: int = 5000, seed: int = 1) -> Path:
     """Train, or go on with it; returns the folder of the finished model."""
     data = prepare(["chinese-poetry"], into / "data", kind="characters", size=VOCABULARY)
     tokenizer = data.tokenizer
@@ -77,8 +77,8 @@ def poetry(into: Path, depth: int = 6, steps: int = 8000, seed: int = 1) -> Path
 if __name__ == "__main__":
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     asked.add_argument("--into", type=Path, required=True)
-    asked.add_argument("--depth", type=int, default=6)
-    asked.add_argument("--steps", type=int, default=8000)
+    asked.add_argument("--depth", type=int, default=4)
+    asked.add_argument("--steps", type=int, default=5000)
     asked.add_argument("--seed", type=int, default=1)
     told = asked.parse_args()
     print(poetry(told.into, told.depth, told.steps, told.seed))
