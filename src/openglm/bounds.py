@@ -38,6 +38,7 @@ LINE_S = 5.0  #: between lines for the reader of a run
 
 # ── tuning ────────────────────────────────────────────────────────────────────────────────────────────────────────
 EXAMPLE_MISTAKES_MAX = 10  #: wrong lines of a file that are told at once
+COMPILED_TEMPLATES_MAX = 8  #: kept: our families, and those of the checkpoints that are being looked at
 LAUNCH_LOOK_S = 0.2  #: between looks at the log of a trainer that was launched: a step of one takes longer
 LAUNCH_STOP_S = 10.0  #: that it gets to leave by itself; ``torchrun`` gives its workers no more either
 POSITIONS_MAX = 8192  #: of rows side by side: their states are all in memory for the way back

@@ -189,6 +189,11 @@ def test_a_pair_of_which_one_answer_thinks_parts_before_the_thought(base: Path, 
     assert prompt == "[gMASK]<sop><|user|>What is red?<|assistant|>"
     assert better.startswith("<think>Fruit.</think>")
     assert worse == "</think>sky<|user|>"
+    reader = Reader(reader.tokenizer, "glm-z1", 1024)  # where one prompt begins as the other ends
+    ((prompt, better, worse),) = reader.texts(tiny.lines(tmp_path / "b.jsonl", [pair]), "dpo")
+    assert prompt == "[gMASK]<sop><|user|>\nWhat is red?<|assistant|>\n<think>"
+    assert better == "Fruit.</think>\napple<|user|>"
+    assert worse == "</think>\nsky<|user|>"
 
 
 @pytest.mark.parametrize(("trainer", "method"), EACH)

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 import tiny_tuning as tiny
+from openglm.chat.render import template
 from openglm.checkpoint import folder
 from openglm.data.tokenizer import Tokenizer
 from openglm.errors import Refused
@@ -121,6 +122,29 @@ def test_wrong_and_too_long_lines_are_named(reader: Reader, tmp_path: Path) -> N
     with pytest.raises(Refused, match=named) as told:
         reader.rows(path, "supervised")
     assert "line 1" not in str(told.value)
+
+
+def test_a_checkpoint_of_glm_4_0414_is_tuned_as_it_speaks(order: Order, tmp_path: Path) -> None:
+    """Its template stands in tokenizer_config.json, as in the published one, and is another text than ours."""
+    spoken = tmp_path / "spoken"
+    shutil.copytree(order.base, spoken)
+    told = {"chat_template": "{#- another text -#}" + template("glm-4-0414")}
+    (spoken / "tokenizer_config.json").write_text(json.dumps(told))
+    call = {"type": "function", "function": {"name": "now", "arguments": '{"zone": "UTC"}'}}
+    tools = [{"type": "function", "function": {"name": "now", "parameters": {}}}]
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    training = tiny.lines(tmp_path / "calls.jsonl", [{"messages": messages, "tools": tools}])
+    order = replace(order, base=spoken, training=training, n_epochs=1)
+    tuning = Tuning(order)
+    ((row,),) = tuning.lessons.units
+    assert learned(tuning.reader, row) == 'now\n{"zone": "UTC"}<|observation|>'
+    assert "## now" in tuning.reader.tokenizer.decode(row.tokens.tolist())
+    tuning.walk()
+    assert (order.into / "model" / "chat_template.jinja").read_text().endswith(template("glm-4-0414"))
+    (spoken / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages[0].content }}"}))
+    with pytest.raises(Failed, match="the chat template of spoken writes as none of glm-4, ") as failed:
+        Tuning(order)
+    assert failed.value.field == "model"
 
 
 # ── the order of lessons ──────────────────────────────────────────────────────────────────────────────────────────

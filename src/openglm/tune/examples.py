@@ -141,9 +141,8 @@ def _tools(told: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _same(one: str, other: str) -> str:
     """What two prompts begin with, up to a mark's end: an answer that thinks and one that does not part in the last."""
-    if one == other:
-        return one
-    parted = next(at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    shorter = min(len(one), len(other))
+    parted = next((at for at in range(shorter) if one[at] != other[at]), shorter)
     return one[: one.rfind(">", 0, parted) + 1]
 
 

@@ -33,7 +33,7 @@ from typing import Any
 import torch
 
 from openglm.bounds import GGUF_BYTES_WHOLE_MAX
-from openglm.chat import render
+from openglm.chat import known, render
 from openglm.checkpoint import folder as checkpoint
 from openglm.checkpoint.safetensors_folder import read_json
 from openglm.data import atomic
@@ -62,7 +62,7 @@ SILENT = "{%- set enable_thinking = false -%}\n"  # before the family's template
 BETA = 0.1
 #: Models above so many parameters compute in bfloat16: below, float32 is as fast and needs no care.
 FLOAT32_PARAMETERS_MAX = 50_000_000
-#: Family of the chat template by ``model_type``, where a checkpoint's own template is not one of ours.
+#: Family of the chat template by ``model_type``, where a checkpoint's own is missing or writes as none of ours.
 TYPES: dict[str, render.Family] = {"glm4_moe": "glm-4.5", "glm4_moe_lite": "glm-4.7"}
 
 
@@ -222,7 +222,7 @@ class Tuning:
         told["over_base"] = None  # a file that makes of the base, where that runs, what this model is
         if order.gguf:
             told["gguf"] = "model.gguf"
-            if order.rank and _spoken(order.base) == template.removeprefix(SILENT):
+            if order.rank and _own_template(order.base).removeprefix(SILENT) == template.removeprefix(SILENT):
                 told["over_base"] = ADAPTER
             (into / "model.gguf").unlink(missing_ok=True)
             # Small models lose most by fewer bits, and need them least.
@@ -249,8 +249,8 @@ class Tuning:
     def _template(self) -> str:
         """The family's; a model that learned from no thought is never asked for one. Preferences alone do not make one
         forget to think that did."""
-        own = self.order.base / TEMPLATE
-        thought = own.exists() and not own.read_text().startswith(SILENT) and self.order.method == "dpo"
+        own = _own_template(self.order.base)
+        thought = own and not own.startswith(SILENT) and self.order.method == "dpo"
         silent = not thought and not thinks(self.order.training)
         return (SILENT if silent else "") + render.template(self.family)
 
@@ -260,10 +260,13 @@ class Tuning:
         return Lessons(units, order.epochs(), order.batch(len(units)), order.seed, self.tokenizer.specials.pad)
 
 
-def _spoken(base: Path) -> str:
-    """The chat template of a checkpoint, as for one that thinks; empty where it has none."""
-    path = base / TEMPLATE
-    return path.read_text().removeprefix(SILENT) if path.exists() else ""
+def _own_template(base: Path) -> str:
+    """The chat template of a checkpoint; empty where it has none. Until 2025 it stood in tokenizer_config.json."""
+    if (base / TEMPLATE).exists():
+        return (base / TEMPLATE).read_text()
+    path = base / "tokenizer_config.json"
+    told = read_json(path).get("chat_template") if path.exists() else None
+    return told if isinstance(told, str) else ""
 
 
 def _loaded(where: Path) -> tuple[Any, torch.dtype]:
@@ -276,17 +279,16 @@ def _loaded(where: Path) -> tuple[Any, torch.dtype]:
 
 def family_of(base: Path, fields: dict[str, Any]) -> render.Family:
     """By which template a checkpoint speaks. Raises ``Refused`` for one that is not here."""
+    text = _own_template(base).removeprefix(SILENT)
+    if family := known.family_of(text):
+        return family
     kind = str(fields.get("model_type"))
     if kind in TYPES:
         return TYPES[kind]
-    if not (base / TEMPLATE).exists():
+    if not text:
         return "glm-4.7"  # a base model has none, and learns this one
-    text = (base / TEMPLATE).read_text()
-    for family in render.FAMILIES:
-        if text.endswith(render.template(family)):
-            return family
     raise Refused(
-        f"{TEMPLATE} of {base.name} is none of {', '.join(render.FAMILIES)}",
+        f"the chat template of {base.name} writes as none of {', '.join(render.FAMILIES)}",
         hint="Tune the base model of the same size, or add the template's family to chat/render.py.",
     )
 
