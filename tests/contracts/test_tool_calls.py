@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from openmaas.engines.llama.tools import find_call
+from openmaas.engines.llama.tools import find_call, may_call
 from openmaas.engines.spec import EngineSpec
 from openmaas.engines.weights import catalogue, locate
 
@@ -42,6 +42,7 @@ TURNS: list[dict[str, Any]] = [
         '{{"name": "weather", "arguments": {"city": "Paris"}}}',
         '{{"name": "weather", "arguments": {"city": "Paris"}}}}',
         '<tool_call>\n{{"name": "weather", "arguments": {"city": "Paris"}}}\n</tool_call>',
+        '\nweather\n{"city": "Paris"}',
     ],
 )
 def test_a_call_is_found_in_what_a_small_model_says(said: str) -> None:
@@ -61,10 +62,21 @@ def test_a_call_is_found_in_what_a_small_model_says(said: str) -> None:
         '{{"name": "weather", "arguments": {}}} is how to call it }',
         '{"name": "weather", "arguments": {}}}',
         "{{" * 5_000 + "}}",
+        "weather",
+        'other\n{"city": "Paris"}',
+        'weather\n{"city": "Paris"} it is',
+        'Let me see.\nweather\n{"city": "Paris"}',
     ],
 )
 def test_what_is_no_call_stays_text(said: str) -> None:
     assert find_call(said, ("weather",), "req_0123456789abcdef", 0) is None
+
+
+def test_an_answer_is_held_back_as_long_as_it_may_be_a_call() -> None:
+    held = ("", "{", "``", "<tool", "we", "weather", 'weather\n{"city":')
+    assert [may_call(text, ("weather",)) for text in held] == [True] * len(held)
+    for text in ("weather is fine", "wet", "Let me see.\nweather\n{"):
+        assert not may_call(text, ("weather",))
 
 
 def prompt_tokens(tmp_path: Path, weights: Path, template: str) -> int:

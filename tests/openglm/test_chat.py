@@ -17,13 +17,7 @@ from openmaas.dialects.tools.formats import Format, parser
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_chats.json").read_text())
 THOUGHTS = PUBLISHED["cases"]["thoughts"]["messages"]
-FORMS: dict[Family, Format] = {
-    "glm-4": "glm4",
-    "glm-4-0414": "glm4",
-    "glm-z1": "glm4",
-    "glm-4.5": "glm",
-    "glm-4.7": "glm",
-}
+FORMS: dict[Family, Format] = {family: "glm" if family in ("glm-4.5", "glm-4.7") else "glm4" for family in FAMILIES}
 #: What GLM-4-0414's template writes of system, user and assistant, written otherwise; line breaks after tags are lost.
 OTHERWISE = """[gMASK]<sop>{% if tools %}<|system|>
 # 可用工具

@@ -16,6 +16,7 @@ import torch
 import xllamacpp
 
 import tiny_glm as tiny
+from openglm.chat.render import FAMILIES, Family, render, template
 from openglm.data.tokenizer import Tokenizer, train_bpe, train_characters
 from openglm.errors import Refused
 from openglm.export import adapter
@@ -132,6 +133,26 @@ def test_a_text_has_the_same_tokens_on_both_sides(tmp_path: Path, tokenizer: Tok
         marked = "[gMASK]<sop><|user|>\nhi<|assistant|>\n<think></think>"
         found = asked(address, "/tokenize", content=marked, parse_special=True)["tokens"]
         assert found == tokenizer.encode(marked, marks=True)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_a_chat_is_written_alike_on_both_sides(tmp_path: Path, tokenizer: Tokenizer, family: Family) -> None:
+    path = tmp_path / "model.gguf"
+    write(MODELS["glm"], tokenizer, path, "F16", Card(name="tiny", chat_template=template(family)))
+    call = {"id": "c", "type": "function", "function": {"name": "now", "arguments": {"zone": "北京", "n": [1, None]}}}
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Let me see.", "tool_calls": [call, call]},
+        {"role": "tool", "tool_call_id": "c", "content": "12:00"},
+    ]
+    parameters = {"type": "object", "properties": {"zone": {"type": "string", "description": "时区"}}}
+    tools = [{"type": "function", "function": {"name": "now", "description": "现在", "parameters": parameters}}]
+    with served(path) as address:
+        for thinking in (True, False):
+            told = {"chat_template_kwargs": {"enable_thinking": thinking}}
+            found = asked(address, "/apply-template", messages=messages, tools=tools, **told)["prompt"]
+            assert found == render(messages, family, tools=tools, prompt=True, thinking=thinking)
 
 
 @pytest.mark.parametrize("precision", ["F16", "BF16", "Q8_0", "Q4_0"])

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from openmaas.core.bounds import TOOL_CALLS_MAX, TOOL_SAID_MAX
 from openmaas.core.errors import FieldInvalid
-from openmaas.dialects.conversation import Named, Tool
-from openmaas.dialects.pieces import Called, Said
+from openmaas.dialects.conversation import Conversation, Named, Tool
+from openmaas.dialects.dialect import Manner
+from openmaas.dialects.engine.heed import reader as reader_of
+from openmaas.dialects.pieces import Called, Said, Thought
 from openmaas.dialects.tools.demand import Allowed, Choice, demand, note, schema_of
 from openmaas.dialects.tools.glm import Glm
 from openmaas.dialects.tools.honour import Honour, compiled_reader
@@ -300,3 +302,12 @@ def test_words_before_a_demanded_call_are_held_back_up_to_a_bound() -> None:
     assert reader.feed("a" * TOOL_SAID_MAX) == []
     assert reader.feed("b") == [Said("a" * TOOL_SAID_MAX + "b")]
     assert isinstance(reader.finish()[-1], NotHonoured)
+
+
+@pytest.mark.parametrize(("calls", "written"), [("glm47", "<tool_call>now</tool_call>"), ("glmz1", "now\n{}")])
+def test_where_the_prompt_opened_the_thought_an_answer_begins_inside(calls: str, written: str) -> None:
+    reader = reader_of(Conversation(model="m", messages=(), tools=(NOW,)), Manner(calls=calls), lambda: "c")()
+    found = joined([*reader.feed(f"Hm.</think>\n{written}"), *reader.finish()])
+    assert found[0] == Thought("Hm.")
+    assert [piece.name for piece in found if isinstance(piece, Called)] == ["now"]
+    assert not any(isinstance(piece, Said) for piece in found)

@@ -33,7 +33,7 @@ WEIGHED_KINDS = ("llama", "embedder", "glm")
 ENDPOINT_OPTIONS = {
     "cap": ("max_tokens", "max_completion_tokens", "both"),
     "thinking": ("", "template", "zhipu", "effort"),
-    "calls": ("", "glm", "glm47", "glm4", "hermes", "json"),
+    "calls": ("", "glm", "glm47", "glm4", "glmz1", "hermes", "json"),
     "tool_choice": ("kept", "ignored"),
 }
 Option = str | int | float | bool

@@ -15,7 +15,7 @@ from openmaas.catalog.book import find_model, list_deployments
 from openmaas.cli.say import AS_JSON, Progress, plainly, show
 from openmaas.core.clock import Clock
 from openmaas.core.version import VERSION
-from openmaas.engines.gguf import gguf_chats
+from openmaas.engines.gguf import gguf_template
 from openmaas.engines.weights import locate
 from openmaas.house.first_start import First, first_start, offer_model, open_house
 from openmaas.house.layout import Layout
@@ -99,7 +99,7 @@ def _prompt(database: Database, layout: Layout, model: str) -> str:
             return "Hello [MASK]!"
         if found.model == model and found.kind == "llama":
             weights = locate(found.weights, layout.weights)
-            return weights.prompt or ("" if weights.template or gguf_chats(weights.path) else "Once upon a time")
+            return weights.prompt or ("" if weights.template or gguf_template(weights.path) else "Once upon a time")
     return ""
 
 

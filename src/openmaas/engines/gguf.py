@@ -28,9 +28,9 @@ def gguf_context(path: Path) -> int:
     return _number(path, "context_length")
 
 
-def gguf_chats(path: Path) -> bool:
-    """Whether the file brings a chat template: a model that was only pretrained has none. ``FieldInvalid`` as above."""
-    return any(key == "tokenizer.chat_template" for key, _ in _said(path))
+def gguf_template(path: Path) -> str:
+    """The file's chat template: a model that was only pretrained has none, which is "". ``FieldInvalid`` as above."""
+    return next((str(value) for key, value in _said(path) if key == "tokenizer.chat_template"), "")
 
 
 class Adapter(msgspec.Struct, frozen=True):

@@ -23,8 +23,8 @@ from openmaas.dialects.tools.honour import Honour, compiled_reader
 from openmaas.dialects.tools.parsing import CallEnded, Malformed, NewId, NotHonoured, Parser
 from openmaas.dialects.tools.parsing import Piece as Found
 
-#: GLM-4.7 in the words of a deployment: its prompt opens the thought.
-_OPENS_THOUGHT = "glm47"
+#: In the words of a deployment: models whose prompt opens the thought, and how they call.
+_OPENS_THOUGHT: dict[str, Form] = {"glm47": "glm", "glmz1": "glm4"}
 
 
 def demanded(asked: Conversation) -> Demand:
@@ -52,8 +52,8 @@ def reader(asked: Conversation, manner: Manner, new_id: NewId) -> Callable[[], P
     wanted = demanded(asked)
     if wanted.forced and not manner.forces:
         return lambda: compiled_reader(wanted, new_id)
-    inside = manner.calls == _OPENS_THOUGHT and asked.thinking is not False
-    form = cast(Form, "glm" if manner.calls == _OPENS_THOUGHT else manner.calls)
+    inside = manner.calls in _OPENS_THOUGHT and asked.thinking is not False
+    form = _OPENS_THOUGHT.get(manner.calls, cast(Form, manner.calls))
     schemas = wanted.schemas()
     return lambda: Honour(parser(form, schemas, new_id, thinking=inside), wanted)
 

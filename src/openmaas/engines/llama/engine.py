@@ -15,13 +15,13 @@ import msgspec
 from openmaas.core.errors import FieldInvalid, OpenmaasError
 from openmaas.engines.answer import Answer, attend
 from openmaas.engines.body import decode
-from openmaas.engines.gguf import gguf_chats, gguf_embedding
+from openmaas.engines.gguf import gguf_embedding, gguf_template
 from openmaas.engines.llama.ask import check
 from openmaas.engines.llama.count import Counting
 from openmaas.engines.llama.prompts import Prompts
 from openmaas.engines.llama.run import Run
 from openmaas.engines.llama.servers import Servers
-from openmaas.engines.llama.tools import ForcedTool, forced_tool
+from openmaas.engines.llama.tools import ForcedTool, forced_tool, hide, writes_names
 from openmaas.engines.meter import Meter
 from openmaas.engines.server import GENERATING, TOKENIZE
 from openmaas.engines.shorter import OPTION, check_dimensions
@@ -51,13 +51,13 @@ class Llama:
         self._meter = meter
         self._servers = Servers(spec)
         self._length = 0  # of a vector, for a model that embeds
-        self._chats = True  # else it was only pretrained, and completes
+        self._template = ""  # none: it was only pretrained, and completes
 
     async def start(self) -> None:
         """Load the weights. Raises ``EngineFailed``."""
         if self._spec.options.get("embedding"):
             self._length = gguf_embedding(Path(self._spec.weights))
-        _, self._chats = await asyncio.gather(self._servers.start(), asyncio.to_thread(self._templated))
+        _, self._template = await asyncio.gather(self._servers.start(), asyncio.to_thread(self._templated))
         self.ready = True
 
     def stop(self) -> None:
@@ -70,8 +70,8 @@ class Llama:
             return
         attend(exchange, self._meter, self.model, self._work)
 
-    def _templated(self) -> bool:
-        return bool(self._spec.template) or gguf_chats(Path(self._spec.weights))
+    def _templated(self) -> str:
+        return self._spec.template or gguf_template(Path(self._spec.weights))
 
     def _work(self, answer: Answer, exchange: Exchange) -> None:
         members = decode(_members, exchange.body)
@@ -96,7 +96,7 @@ class Llama:
         _forbid(members)
         tools = _plain(members, "tools")
         if not embeddings:
-            forced = forced_tool(members, tools)
+            forced = self._forced(members, tools)
             members.update(_ALWAYS)
         if exchange.path == "/v1/completions" and _plain(members, "logprobs") == 0:
             members["logprobs"] = _SAID  # to llama.cpp 0 is none at all
@@ -115,9 +115,16 @@ class Llama:
         )
         run.begin()
 
+    def _forced(self, members: dict[str, msgspec.Raw], tools: Any) -> ForcedTool | None:
+        """The call that is demanded; ``members`` are mended for that, and for the model's way to write calls."""
+        forced = forced_tool(members, tools)
+        if tools and not forced and writes_names(self._template):
+            hide(members)
+        return forced
+
     def _check_template(self, members: dict[str, msgspec.Raw]) -> None:
         """llama.cpp would take a template of its own, and the model would answer with noise."""
-        if "messages" in members and not self._chats:
+        if "messages" in members and not self._template:
             said = f"the model {self.model} has no chat template, it completes text: send its prompt to /v1/completions"
             raise FieldInvalid(said, field="model")
 
@@ -137,7 +144,7 @@ class Llama:
             self._check_template(members)
             _forbid(members)
             if "messages" in members:
-                forced_tool(members, _plain(members, "tools"))
+                self._forced(members, _plain(members, "tools"))
         except OpenmaasError as error:
             exchange.refuse(error)
             return

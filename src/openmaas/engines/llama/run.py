@@ -13,7 +13,7 @@ from openmaas.engines.llama.assemble import Echo, LegacyLogprobs, Whole, shorter
 from openmaas.engines.llama.inner import Inner, refusal
 from openmaas.engines.llama.prompts import Prompts
 from openmaas.engines.llama.servers import Servers, Voice
-from openmaas.engines.llama.tools import OPENINGS, ForcedTool, find_call
+from openmaas.engines.llama.tools import ForcedTool, find_call, may_call
 from openmaas.engines.wire import Exchange
 
 
@@ -242,7 +242,7 @@ class Run:
         """Hold events back while the answer may turn out to be a call; let all go once it cannot."""
         self._held.append(clean)
         text = self._whole.text().lstrip()
-        if not text or any(text.startswith(o) or o.startswith(text[: len(o)]) for o in OPENINGS):
+        if may_call(text, self._names):
             return None
         self._holding = False
         held, self._held = self._held, []

@@ -1,7 +1,8 @@
 """Tool calls that small models can keep: llama.cpp neither enforces a demanded call nor finds one in plain text.
 
 A demanded call (``tool_choice`` required, or a named function) becomes a JSON schema that the sampler must follow. An
-answer that is a call in all but form (bare JSON, a fenced block, ``<tool_call>``) is given the form.
+answer that is a call in all but form (bare JSON, a fenced block, ``<tool_call>``, GLM-4's name and JSON) is given the
+form.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import msgspec
 from openmaas.core.errors import FieldInvalid
 
 _FENCE = re.compile(r"\A\s*(?:```(?:json|xml)?\s*|<tool_call>\s*)?(\{.*\})\s*(?:```|</tool_call>)?\s*\Z", re.DOTALL)
-#: How an answer begins that may be a call: it is held back until that is known.
-OPENINGS = ("{", "```", "<tool_call>")
+_OPENINGS = ("{", "```", "<tool_call>")
 _members = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -98,12 +98,37 @@ def _object(text: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and not text[end:].strip("} \n") else None
 
 
+def writes_names(template: str) -> bool:
+    """Whether a model of this chat template calls as GLM-4 does: a name on a line, JSON on the next, no mark."""
+    return "<|observation|>" in template and "<tool_call>" not in template
+
+
+def hide(members: dict[str, msgspec.Raw]) -> None:
+    """Give the tools to the template alone. Of one that writes calls without a mark llama.cpp makes a parser to which
+    every answer is a call: words end with status 500 (b11549). Raises ``FieldInvalid``."""
+    kwargs = msgspec.json.decode(members.get("chat_template_kwargs", b"{}"))
+    if not isinstance(kwargs, dict):
+        raise FieldInvalid("chat_template_kwargs must be an object", field="chat_template_kwargs")
+    members["chat_template_kwargs"] = msgspec.Raw(msgspec.json.encode({**kwargs, "tools": members.pop("tools")}))
+    for name in ("tool_choice", "parallel_tool_calls"):
+        members.pop(name, None)
+
+
+def may_call(text: str, names: tuple[str, ...]) -> bool:
+    """Whether an answer that begins so may be a call: it is held back until that is known."""
+    openings = (*_OPENINGS, *(f"{name}\n" for name in names))
+    return any(text.startswith(opening) or opening.startswith(text) for opening in openings)
+
+
 def find_call(text: str, names: tuple[str, ...], request_id: str, index: int) -> dict[str, Any] | None:
     """The tool call that ``text`` is, or None when it is none of ``names``."""
-    found = _FENCE.match(text)
-    if found is None:
+    name, line, rest = text.strip().partition("\n")
+    if line and name in names:
+        call: dict[str, Any] | None = {"name": name, "arguments": _object(rest)}
+    elif found := _FENCE.match(text):
+        call = _object(found.group(1))
+    else:
         return None
-    call = _object(found.group(1))
     if call is None:
         return None
     arguments = call.get("arguments", call.get("parameters"))
