@@ -1,4 +1,4 @@
-"""What a model of GLM-4-0414 is taught of tools comes out of the engine that serves it: calls as calls, words as such."""
+"""What a model of GLM-4-0414 learned comes out of the engine that serves it: a call as a call, words as words."""
 
 from __future__ import annotations
 
