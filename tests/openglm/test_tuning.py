@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -332,6 +333,7 @@ def test_the_process_leaves_with_its_parent_and_goes_on_when_it_is_asked_again(o
         process.stdin.flush()
         while not (found := read(log)) or found[-1]["step"] < steps:
             assert process.poll() is None
+            time.sleep(0.05)
         process.stdin.close()
         assert process.wait(30) == -signal.SIGTERM
 
