@@ -12,6 +12,7 @@ from openglm.data.batches import Batch, stacked
 from openglm.data.causal import shifted
 from openglm.models.glm4 import Glm4, Glm4Config
 from openglm.models.glm4_moe import Glm4Moe, Glm4MoeConfig
+from openglm.models.glm4_moe_lite import Glm4MoeLite, Glm4MoeLiteConfig
 
 VOCABULARY = 61
 
@@ -59,6 +60,16 @@ def sparse(seed: int = 1) -> Glm4Moe:
         num_nextn_predict_layers=1,
     )
     model = Glm4Moe(config)
+    model.initialise(torch.Generator().manual_seed(seed))
+    return model
+
+
+def latent(seed: int = 1) -> Glm4MoeLite:
+    """A GLM-4.7-Flash of the same depths."""
+    dropped = ("head_dim", "use_qk_norm", "attention_bias", "partial_rotary_factor", "decoder_sparse_step")
+    told = {name: value for name, value in sparse().config.to_json().items() if name not in dropped}
+    sizes = {"q_lora_rank": 24, "kv_lora_rank": 32, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 20}
+    model = Glm4MoeLite(Glm4MoeLiteConfig.from_json({**told, **sizes, "model_type": "glm4_moe_lite"}))
     model.initialise(torch.Generator().manual_seed(seed))
     return model
 

@@ -26,6 +26,7 @@ from openglm.models.glm import Glm, GlmConfig
 from openglm.models.glm4 import Glm4
 from openglm.models.glm4_0414 import Glm4Sandwich
 from openglm.models.glm4_moe import Glm4Moe
+from openglm.models.glm4_moe_lite import Glm4MoeLite
 from openglm.tune import lora
 
 TEXTS = [
@@ -95,6 +96,11 @@ def models() -> Iterator[tuple[str, Any]]:
     sandwich = {**tiny.dense().config.to_json(), "vocab_size": SIZE, "head_dim": 32, "hidden_size": 64}
     yield "glm4", sized(Glm4Sandwich(Glm4Sandwich.CONFIG.from_json(sandwich | {"model_type": "glm4"})), Glm4Sandwich)
     yield "glm4_moe", sized(tiny.sparse(), Glm4Moe, head_dim=32, hidden_size=64, moe_intermediate_size=32)
+    heads = {"qk_nope_head_dim": 32, "qk_rope_head_dim": 32, "v_head_dim": 64}
+    lite = {"hidden_size": 64, "moe_intermediate_size": 32, "q_lora_rank": 32, "kv_lora_rank": 64, **heads}
+    yield "glm4_moe_lite", sized(tiny.latent(), Glm4MoeLite, **lite)
+    odd = {"q_lora_rank": None, "n_group": 2, "rms_norm_eps": 1e-6}
+    yield "glm4_moe_lite, whole queries, groups", sized(tiny.latent(), Glm4MoeLite, **lite | odd)
 
 
 MODELS = dict(models())
@@ -155,9 +161,14 @@ def test_a_chat_is_written_alike_on_both_sides(tmp_path: Path, tokenizer: Tokeni
             assert found == render(messages, family, tools=tools, prompt=True, thinking=thinking)
 
 
-@pytest.mark.parametrize("precision", ["F16", "BF16", "Q8_0", "Q4_0"])
-def test_fewer_bits_cost_a_little_and_say_the_same(tmp_path: Path, tokenizer: Tokenizer, precision: Any) -> None:
-    model = MODELS["glm4"]
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [*(("glm4", precision) for precision in ("F16", "BF16", "Q8_0", "Q4_0")), ("glm4_moe_lite", "Q8_0")],
+)
+def test_fewer_bits_cost_a_little_and_say_the_same(
+    tmp_path: Path, tokenizer: Tokenizer, name: str, precision: Any
+) -> None:
+    model = MODELS[name]
     whole, small = tmp_path / "whole.gguf", tmp_path / "small.gguf"
     write(model, tokenizer, whole, "F32", Card(name="tiny"))
     write(model, tokenizer, small, precision, Card(name="tiny"))
@@ -184,7 +195,7 @@ def test_a_vocabulary_of_characters_is_refused_before_anything_is_written(tmp_pa
     assert list(tmp_path.glob("*.gguf")) == []
 
 
-@pytest.mark.parametrize("name", ["glm", "glm4", "glm4_moe"])
+@pytest.mark.parametrize("name", ["glm", "glm4", "glm4_moe", "glm4_moe_lite"])
 def test_an_adapter_says_over_its_base_what_it_says_here_and_a_request_may_leave_it_out(
     tmp_path: Path, tokenizer: Tokenizer, name: str
 ) -> None:
@@ -222,6 +233,33 @@ CLASSIC = GlmConfig(num_layers=1, hidden_size=32, num_attention_heads=2, vocab_s
 def test_an_adapter_of_a_model_that_llama_cpp_does_not_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="GLMModel cannot be written as GGUF"):
         adapter.write(CLASSIC, [], 1.0, tmp_path / "adapter.gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"rope_interleave": False}, "rope_interleave"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"mlp_layer_types": ["sparse", "dense"]}, "mlp_layer_types"),
+        ({"num_hidden_layers": 27, "mlp_layer_types": None}, "num_hidden_layers is 27"),
+    ],
+)
+def test_latent_attention_that_llama_cpp_does_not_compute_is_refused_by_the_field(
+    tmp_path: Path, tokenizer: Tokenizer, changed: dict[str, Any], named: str
+) -> None:
+    model = sized(tiny.latent(), Glm4MoeLite, **changed)
+    with pytest.raises(Refused, match=f"config.json: {named}"):
+        write(model, tokenizer, tmp_path / "model.gguf", "F16", Card(name="tiny"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_adapter_where_llama_cpp_looks_at_none_is_refused(tmp_path: Path) -> None:
+    model = copy.deepcopy(MODELS["glm4_moe_lite"])
+    lora.attach(model, lora.Lora(4, 8.0, ("q_a_proj", "o_proj")))
+    pairs = [(name, part.lora_A, part.lora_B) for name, part in lora.adapters(model)]
+    with pytest.raises(Refused, match=r"model\.layers\.0\.self_attn\.q_a_proj"):
+        adapter.write(model.config, pairs, 8.0, tmp_path / "adapter.gguf")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,9 +14,19 @@ from typing import Any
 import gguf
 from torch import Tensor
 
-from openglm.export.llama import architecture_of
+from openglm.errors import Refused
+from openglm.export import latent
+from openglm.export.llama import architecture_of, names_of
+from openglm.models.glm4_moe_lite import Glm4MoeLiteConfig
 
 THINKS = "openmaas.thinks"  # our own word: whether it learned from thoughts; what did not is never asked for one
+
+
+def passed_over(config: Any, names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that llama.cpp multiplies without their adapter, and says nothing."""
+    if not isinstance(config, Glm4MoeLiteConfig):
+        return []
+    return [name for name in names if name.rpartition(".")[2] in latent.PAST_ADAPTERS]
 
 
 def write(
@@ -26,11 +36,15 @@ def write(
     not load beside an adapter.
 
     ``pairs``: the published name of a linear layer, A ``[rank, in]`` and B ``[out, rank]``. Raises ``Refused`` for an
-    architecture that llama.cpp does not run.
+    architecture that llama.cpp does not run, and for what it would pass over.
     """
-    arch = architecture_of(config)
-    layers = config.num_hidden_layers + getattr(config, "num_nextn_predict_layers", 0)
-    names = gguf.get_tensor_name_map(arch, layers)
+    arch, named = architecture_of(config), names_of(config)
+    pairs = list(pairs)
+    if lost := passed_over(config, (name for name, _, _ in pairs)):
+        raise Refused(
+            f"the adapter has {lost[0]}, and llama.cpp does not look at adapters there",
+            hint="Merge it into the model and write that.",
+        )
     partial = path.with_name(path.name + ".partial")
     writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[arch])
     writer.add_type(gguf.GGUFType.ADAPTER)
@@ -41,8 +55,7 @@ def write(
     for name, a, b in pairs:
         if name.startswith(ahead):
             continue
-        found = names.get_name(f"{name}.weight", try_suffixes=(".weight",))
-        assert found is not None, name
+        found = named(f"{name}.weight")
         writer.add_tensor(f"{found}.lora_a", a.detach().float().numpy())
         writer.add_tensor(f"{found}.lora_b", b.detach().float().numpy())
     writer.write_header_to_file()

@@ -1,15 +1,16 @@
-"""A modern GLM as one GGUF file, which llama.cpp runs: GLM-4, GLM-4-0414, and GLM-4.5 with its experts and MTP layers.
+"""A modern GLM as one GGUF file, which llama.cpp runs: GLM-4, GLM-4-0414, and GLM-4.5 and 4.7-Flash with their experts
+and MTP layers.
 
 Classic models see both ways and count positions in two dimensions; no engine does, so they are refused. Names are those
 of the ``gguf`` package's own table; what differs from the checkpoint is said where it is done: experts lie in one
-stack for gate, up and down each, and the router's bias has another name.
+stack for gate, up and down each, the router's bias has another name, and latent attention is in ``latent.py``.
 
-Source: gguf-py (constants, tensor_mapping, quants) and llama.cpp's src/models of the three architectures.
+Source: gguf-py (constants, tensor_mapping, quants) and llama.cpp's src/models of the four architectures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,9 @@ from torch import Tensor
 
 from openglm.data.tokenizer import Tokenizer
 from openglm.errors import Refused
-from openglm.export import vocabulary
+from openglm.export import latent, vocabulary
+from openglm.models.glm4_moe import ExpertsConfig
+from openglm.models.glm4_moe_lite import Glm4MoeLiteConfig
 
 Precision = Literal["F32", "F16", "BF16", "Q8_0", "Q4_0"]
 
@@ -29,7 +32,11 @@ ARCHITECTURES = {
     "GlmForCausalLM": gguf.MODEL_ARCH.CHATGLM,
     "Glm4ForCausalLM": gguf.MODEL_ARCH.GLM4,
     "Glm4MoeForCausalLM": gguf.MODEL_ARCH.GLM4_MOE,
+    "Glm4MoeLiteForCausalLM": gguf.MODEL_ARCH.DEEPSEEK2,
 }
+#: Whose table has the names of prediction layers, which are the same everywhere: gguf 0.19 has none for deepseek2,
+#: though llama.cpp reads them.
+PREDICTING = gguf.MODEL_ARCH.GLM4_MOE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +62,7 @@ def write(model: Any, tokenizer: Tokenizer, path: Path, precision: Precision, ca
     _describe(writer, config, arch, card)
     writer.add_file_type(getattr(gguf.LlamaFileType, f"MOSTLY_{precision}", gguf.LlamaFileType.ALL_F32))
     vocabulary.write(writer, tokenizer, config.vocab_size)
-    for name, tensor in _tensors(model, arch):
+    for name, tensor in _tensors(model):
         _add(writer, name, tensor.detach().float().numpy(), precision)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -73,6 +80,12 @@ def check(config: Any, tokenizer: Tokenizer) -> None:
             f"({config.hidden_size}), and llama.cpp takes that for granted of GLM-4",
             hint="Choose sizes that agree, or the architecture glm4, which may differ.",
         )
+    if isinstance(config, Glm4MoeLiteConfig):
+        for said in latent.contradictions(config):
+            raise Refused(
+                f"config.json: {said}; llama.cpp does not compute this model",
+                hint="Serve it from its checkpoint, or choose sizes as GLM-4.7-Flash has them.",
+            )
     vocabulary.check(tokenizer)
 
 
@@ -84,6 +97,20 @@ def architecture_of(config: Any) -> gguf.MODEL_ARCH:
             hint=f"Serve it from its checkpoint; {', '.join(ARCHITECTURES)} can be written.",
         )
     return ARCHITECTURES[config.ARCHITECTURE]
+
+
+def names_of(config: Any) -> Callable[[str], str]:
+    """What the file calls a tensor, by its published name with its suffix. Raises as ``architecture_of``."""
+    layers = config.num_hidden_layers + getattr(config, "num_nextn_predict_layers", 0)
+    tables = [gguf.get_tensor_name_map(arch, layers) for arch in (architecture_of(config), PREDICTING)]
+
+    def named(published: str) -> str:
+        known = (table.get_name(published, try_suffixes=(".weight", ".bias")) for table in tables)
+        found = next(filter(None, known), None)
+        assert found is not None, published
+        return found
+
+    return named
 
 
 def _describe(writer: gguf.GGUFWriter, config: Any, arch: gguf.MODEL_ARCH, card: Card) -> None:
@@ -100,42 +127,47 @@ def _describe(writer: gguf.GGUFWriter, config: Any, arch: gguf.MODEL_ARCH, card:
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_block_count(config.num_hidden_layers + further)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
+    if isinstance(config, Glm4MoeLiteConfig):
+        latent.describe(writer, config)
+    else:
+        writer.add_head_count_kv(config.num_key_value_heads)
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_dimension_count(config.rotation.width)
     writer.add_rope_freq_base(config.rope_theta)
     writer.add_vocab_size(config.vocab_size)
-    if arch != gguf.MODEL_ARCH.GLM4_MOE:
-        return
+    if isinstance(config, ExpertsConfig):
+        _describe_experts(writer, config)
+
+
+def _describe_experts(writer: gguf.GGUFWriter, config: ExpertsConfig) -> None:
+    dense = sum(not config.has_experts(layer) for layer in range(config.num_hidden_layers))
     writer.add_expert_count(config.n_routed_experts)
     writer.add_expert_used_count(config.num_experts_per_tok)
+    writer.add_expert_group_count(config.n_group)
+    writer.add_expert_group_used_count(config.topk_group)
     writer.add_expert_shared_count(config.n_shared_experts)
     writer.add_expert_feed_forward_length(config.moe_intermediate_size)
-    writer.add_leading_dense_block_count(config.first_k_dense_replace)
+    writer.add_leading_dense_block_count(dense)
     writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
     writer.add_expert_weights_scale(config.routed_scaling_factor)
     writer.add_expert_weights_norm(config.norm_topk_prob)
-    writer.add_nextn_predict_layers(further)
+    writer.add_nextn_predict_layers(config.num_nextn_predict_layers)
 
 
-def _tensors(model: Any, arch: gguf.MODEL_ARCH) -> Iterator[tuple[str, Tensor]]:
+def _tensors(model: Any) -> Iterator[tuple[str, Tensor]]:
     """Every tensor under its name in the file."""
-    config = model.config
-    layers = config.num_hidden_layers + getattr(config, "num_nextn_predict_layers", 0)
-    names = gguf.get_tensor_name_map(arch, layers)
+    config, named = model.config, names_of(model.config)
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        for published, part in _parts(name, tensor):
-            found = names.get_name(published, try_suffixes=(".weight", ".bias"))
-            assert found is not None, published
-            yield found, part
+        for published, part in _parts(config, name, tensor):
+            yield named(published), part
 
 
-def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """A tensor in memory as the table knows it: the stack of experts apart into gate and up."""
+def _parts(config: Any, name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """A tensor in memory as the table knows it: the stack of experts apart into gate and up, latents into k and v."""
     if name.endswith("experts.gate_up_proj"):
         gate, up = tensor.chunk(2, dim=1)
         layer = name.removesuffix("gate_up_proj")
@@ -145,6 +177,8 @@ def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
         yield f"{name}.weight", tensor
     elif name.endswith("e_score_correction_bias"):
         yield f"{name.removesuffix('_bias')}.bias", tensor
+    elif isinstance(config, Glm4MoeLiteConfig):
+        yield from latent.parts(config, name, tensor)
     else:
         yield name, tensor
 

@@ -207,13 +207,14 @@ class Tuning:
         )
 
     def _keep(self, model: Any, dtype: torch.dtype, beside: lora.Lora | None) -> None:
-        into, order, template = self.order.into, self.order, self._template()
+        into, order, template, laid_over = self.order.into, self.order, self._template(), False
         if beside is not None:
             lora.save(model, beside, into / "adapter")
             if order.gguf:
                 pairs = [(name, part.lora_A, part.lora_B) for name, part in lora.adapters(model)]
                 thinks = not template.startswith(SILENT)
-                adapter.write(self.config, pairs, beside.alpha, into / ADAPTER, thinks=thinks)
+                if laid_over := not adapter.passed_over(self.config, (name for name, _, _ in pairs)):
+                    adapter.write(self.config, pairs, beside.alpha, into / ADAPTER, thinks=thinks)
             lora.merge(model)
         shutil.rmtree(into / "model", ignore_errors=True)
         checkpoint.save(model, into / "model", dtype=dtype)
@@ -222,7 +223,7 @@ class Tuning:
         told["over_base"] = None  # a file that makes of the base, where that runs, what this model is
         if order.gguf:
             told["gguf"] = "model.gguf"
-            if order.rank and _own_template(order.base).removeprefix(SILENT) == template.removeprefix(SILENT):
+            if laid_over and _own_template(order.base).removeprefix(SILENT) == template.removeprefix(SILENT):
                 told["over_base"] = ADAPTER
             (into / "model.gguf").unlink(missing_ok=True)
             # Small models lose most by fewer bits, and need them least.
