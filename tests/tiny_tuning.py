@@ -11,7 +11,7 @@ import torch
 
 from openglm.checkpoint import folder
 from openglm.data.tokenizer import Tokenizer, train_bpe
-from openglm.models.glm4_0414 import Glm4Sandwich
+from openglm.models.registry import build
 
 QUESTIONS = {"red": "apple", "green": "leaf", "blue": "sky", "white": "snow", "black": "coal", "yellow": "sun"}
 TEXTS = [f"What is {colour}? {thing}\n" for colour, thing in QUESTIONS.items()] * 20
@@ -23,7 +23,7 @@ def tokenizer() -> Tokenizer:
 
 
 def base(where: Path, seed: int = 1, **changed: Any) -> Path:
-    """A GLM-4-0414 of two layers that knows nothing yet."""
+    """A GLM-4-0414 of two layers that knows nothing yet, or another model of such a size."""
     words = tokenizer()
     told = {
         "model_type": "glm4",
@@ -41,11 +41,24 @@ def base(where: Path, seed: int = 1, **changed: Any) -> Path:
         "attention_bias": False,
         "tie_word_embeddings": False,
     }
-    model = Glm4Sandwich(Glm4Sandwich.CONFIG.from_json({**told, **changed}))
+    model = build({**told, **changed})
     model.initialise(torch.Generator().manual_seed(seed))
     folder.save(model, where)
     words.save(where / "tokenizer.json")
     return where
+
+
+#: What makes of ``base`` a GLM-4.5 with experts and a layer that predicts a token further.
+PREDICTING = {
+    "model_type": "glm4_moe",
+    "moe_intermediate_size": 32,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 1,
+    "routed_scaling_factor": 1.5,
+    "num_nextn_predict_layers": 1,
+}
 
 
 def chat(question: str, answer: str, **more: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,7 +22,8 @@ from torch.nn import functional
 from openglm.errors import Refused
 
 PREFIX = "base_model.model."  # what peft puts before every name
-#: The matrices of a decoder layer, in every published naming of the line.
+#: The matrices of a decoder layer, in every published naming of the line; of one that predicts further tokens not
+#: ``eh_proj``, for vLLM refuses a whole adapter by a name that no layer of the trunk has.
 TARGETS = (
     *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj"),
     *("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
@@ -68,13 +70,16 @@ class Adapted(nn.Module):
         return self.layer
 
 
-def attach(model: nn.Module, lora: Lora) -> list[str]:
-    """Put an adapter beside every linear layer that ``lora`` names, and hold all else still; the layers' names."""
+def attach(model: nn.Module, lora: Lora, without: tuple[str, ...] = ()) -> list[str]:
+    """Put an adapter beside every linear layer that ``lora`` names, and hold all else still; the layers' names.
+
+    ``without``: what the names of layers begin with that get none.
+    """
     model.requires_grad_(False)
     found = [
         (name, part)
         for name, part in model.named_modules()
-        if isinstance(part, nn.Linear) and name.rpartition(".")[2] in lora.targets
+        if isinstance(part, nn.Linear) and name.rpartition(".")[2] in lora.targets and not name.startswith(without)
     ]
     if not found:
         raise Refused(f"targets is {', '.join(lora.targets)}", hint="The model has no linear layer of such a name.")
@@ -127,8 +132,8 @@ def save(model: nn.Module, lora: Lora, folder: Path) -> None:
     (folder / "adapter_config.json").write_text(json.dumps(told, indent=2) + "\n")
 
 
-def load(model: nn.Module, folder: Path) -> Lora:
-    """Attach the adapter that ``save``, or peft, wrote."""
+def load(model: Any, folder: Path) -> Lora:
+    """Attach the adapter that ``save``, or peft, wrote; layers that predict further tokens may have none."""
     told = json.loads((folder / "adapter_config.json").read_text())
     for field, plain in (("bias", "none"), ("use_dora", False), ("use_rslora", False), ("modules_to_save", None)):
         if told.get(field, plain) not in (plain, None, []):
@@ -138,7 +143,9 @@ def load(model: nn.Module, folder: Path) -> Lora:
     weights = load_file(folder / "adapter_model.safetensors")
     names = {re.sub(r"\.lora_[AB]\.weight$", "", name.removeprefix(PREFIX)) for name in weights}
     lora = Lora(told["r"], told["lora_alpha"], tuple(sorted({name.rpartition(".")[2] for name in names})))
-    attached = dict.fromkeys(attach(model, lora))
+    ahead = model.config.prediction_prefixes()
+    without = tuple(prefix for prefix in ahead if not any(name.startswith(prefix) for name in names))
+    attached = dict.fromkeys(attach(model, lora, without))
     if unknown := sorted(names - attached.keys()):
         raise Refused(f"the adapter has {unknown[0]}, which the model has not", hint="It is another model's.")
     if missing := sorted(attached.keys() - names):

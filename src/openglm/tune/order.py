@@ -18,6 +18,8 @@ from openglm.tune.launch.trainers import TRAINERS
 #: Learning rates at a width of 4096: of all weights, and of adapters, which begin at nothing and move faster.
 RATE, ADAPTER_RATE, RATE_WIDTH = 2e-5, 2e-4, 4096
 EPOCHS = 3
+#: Of the loss of a further token: what GLM-4.5 ends with (arXiv 2508.06471).
+MTP_WEIGHT = 0.1
 #: Steps that an epoch has at least, where the size of a batch is left to us, and the most rows of one.
 STEPS_PER_EPOCH, BATCH_MAX = 32, 32
 OWN = "openglm"
@@ -42,6 +44,8 @@ class Order:
     batch_size: int | None = None
     learning_rate_multiplier: float | None = None
     beta: float | None = None
+    mtp: bool = True
+    """Whether the layer that predicts a further token learns too, where the model has one; pairs teach it nothing."""
     seed: int = 0
     name: str = ""
     gguf: bool = True
@@ -93,6 +97,10 @@ class Order:
     def batch(self, units: int) -> int:
         """Rows (or pairs) of a step: asked for, or as many as leave an epoch enough steps."""
         return self.batch_size or max(1, min(BATCH_MAX, units // STEPS_PER_EPOCH))
+
+    def mtp_weight(self, layers: int) -> float:
+        """Of a model with so many layers that predict further tokens."""
+        return MTP_WEIGHT if layers and self.mtp and self.method != "dpo" else 0.0
 
     def rate(self, width: int) -> float:
         """The learning rate's peak: narrower models bear larger steps (muP's direction, by the root of the width)."""

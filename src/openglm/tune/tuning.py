@@ -174,8 +174,11 @@ class Tuning:
         for part in (self.lessons, self.held_out):
             if dpo and part is not None:
                 part.reference = reference_of(model, part.all_of())
+        still = self._still()
         if order.rank:
-            lora.attach(model, self._lora)
+            lora.attach(model, self._lora, still)
+        for name in still:
+            model.get_submodule(name.removesuffix(".")).requires_grad_(False)
         lessons = self.lessons
         run = Run(
             model,
@@ -201,6 +204,7 @@ class Tuning:
             weight_decay=0.0,
             warmup=min(100, steps // 10),
             dtype="bfloat16" if wide else "float32",
+            mtp_weight=self._mtp_weight,
             router_bias_rate=0.0,  # few examples say little about the load
             evaluate_every=-(-steps // self.lessons.epochs) if self.held_out else 0,
             save_every=max(1, min(50, steps // 10)),
@@ -238,6 +242,14 @@ class Tuning:
             if (self.order.base / name).exists():
                 shutil.copyfile(self.order.base / name, folder / name)
         (folder / TEMPLATE).write_text(self._template())
+
+    @property
+    def _mtp_weight(self) -> float:
+        return self.order.mtp_weight(len(self.config.prediction_prefixes()))
+
+    def _still(self) -> tuple[str, ...]:
+        """What the names of layers begin with that learn nothing; the loss asks the first alone for a further token."""
+        return tuple(self.config.prediction_prefixes()[1 if self._mtp_weight else 0 :])
 
     @property
     def _alpha(self) -> float:
