@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import xllamacpp
 
 import tiny_glm as tiny
 from openglm.chat.render import FAMILIES, Family, render, template
+from openglm.data.batches import stacked
+from openglm.data.causal import shifted
 from openglm.data.tokenizer import Tokenizer, train_bpe, train_characters
 from openglm.errors import Refused
 from openglm.export import adapter
@@ -27,6 +30,7 @@ from openglm.models.glm4 import Glm4
 from openglm.models.glm4_0414 import Glm4Sandwich
 from openglm.models.glm4_moe import Glm4Moe
 from openglm.models.glm4_moe_lite import Glm4MoeLite
+from openglm.train.loss import loss_of
 from openglm.tune import lora
 
 TEXTS = [
@@ -43,8 +47,8 @@ def tokenizer() -> Tokenizer:
 
 
 @contextmanager
-def served(path: Path, adapter: Path | None = None) -> Iterator[str]:
-    """llama.cpp's own server on a file; its address."""
+def served(path: Path, adapter: Path | None = None, *, drafts: bool = False) -> Iterator[str]:
+    """llama.cpp's own server on a file; its address. ``drafts``: one token further, by the file's own layer."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx, parameters.n_parallel, parameters.warmup = 256, 1, False
@@ -55,6 +59,10 @@ def served(path: Path, adapter: Path | None = None) -> Iterator[str]:
     parameters.hostnames, parameters.port = ["127.0.0.1"], 0
     if adapter is not None:
         parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
+    if drafts:
+        parameters.load_mtp = True
+        parameters.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_MTP]
+        parameters.speculative.draft.n_max = 1
     server = xllamacpp.Server(parameters)
     yield server.listening_address
     del server
@@ -128,6 +136,32 @@ def test_llama_cpp_says_what_the_model_says(tmp_path: Path, tokenizer: Tokenizer
             for other in first["top_logprobs"]:
                 assert other["logprob"] == pytest.approx(float(ours[other["id"]]), abs=1e-2)
     assert compared > 15
+
+
+@pytest.mark.parametrize("name", ["glm4_moe", "glm4_moe_lite"])
+def test_llama_cpp_takes_the_drafts_of_a_layer_that_knows_the_text_by_heart(
+    tmp_path: Path, tokenizer: Tokenizer, name: str
+) -> None:
+    model = copy.deepcopy(MODELS[name]).train()
+    model.initialise(torch.Generator().manual_seed(6))
+    tokens = tokenizer.encode("".join(TEXTS[:3]))[:40]
+    batch = stacked([shifted(np.array(tokens))], pad=0)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        loss_of(model, batch, 1.0).total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+    write(model.eval(), tokenizer, tmp_path / "model.gguf", "F32", Card(name="tiny"))
+    with torch.no_grad():
+        hidden, ahead = model.hidden(batch.tokens), batch.targets
+        assert torch.equal(model.logits(hidden)[0, 4:].argmax(-1), ahead[0, 4:])
+        assert torch.equal(model.mtp_logits(model.mtp_hidden(hidden, ahead))[0, 4:-1].argmax(-1), ahead[0, 5:])
+    with served(tmp_path / "model.gguf", drafts=True) as address:
+        found = asked(address, "/completion", prompt=tokens[:5], n_predict=30, temperature=0, return_tokens=True)
+    assert found["tokens"] == tokens[5:35]
+    timings = found["timings"]
+    assert timings["draft_n_accepted"] == timings["draft_n"] > 10
 
 
 def test_a_text_has_the_same_tokens_on_both_sides(tmp_path: Path, tokenizer: Tokenizer) -> None:
