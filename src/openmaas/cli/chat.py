@@ -21,7 +21,7 @@ from openmaas.core.errors import Failed, FieldInvalid, KeyMissing, Refused
 @click.argument("message", required=False)
 @click.option("--url", default="http://127.0.0.1:8080", show_default=True, envvar="OPENMAAS_URL", help="The server.")
 @click.option("--key", envvar="OPENMAAS_KEY", help="API key; or the environment variable OPENMAAS_KEY.")
-@click.option("--model", help="Model; the first one of the server when not named.")
+@click.option("--model", help="Model; the first one of the server that chats when not named.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Most tokens of an answer.")
 @AS_JSON
 @plainly
@@ -89,11 +89,20 @@ class Server:
         self._answer: http.client.HTTPResponse | None = None
 
     def first_model(self) -> str:
-        """The first model that the key may use."""
-        found = self._read("GET", "/v1/models")["data"]
+        """The first model that the key may use and that chats: some embed, or only continue a text."""
+        found = [str(each["id"]) for each in self._read("GET", "/v1/models")["data"]]
         if not found:
             raise FieldInvalid("this key may use no model", field="model")
-        return str(found[0]["id"])
+        return next(filter(self._chats, found), found[0])
+
+    def _chats(self, model: str) -> bool:
+        """Whether it reads a conversation, which costs nothing to ask."""
+        body = {"model": model, "messages": [{"role": "user", "content": "Hello!"}]}
+        try:
+            self._ask("POST", "/api/anthropic/v1/messages/count_tokens", body).read()
+        except Refused:
+            return False
+        return True
 
     def stream(self, model: str, messages: list[dict[str, str]], max_tokens: int | None) -> Iterator[str]:
         """The words of an answer as they come."""
