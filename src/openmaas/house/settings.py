@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: Annotated[
         tuple[str, ...],
         _about("Models to offer when not yet offered: names, .gguf files, folders of classic GLMs, or echo."),
-    ] = ("smollm2-135m",)
+    ] = ("smollm2-135m", "openglm-small")
     currency: Annotated[
         str, _about("Currency of new prices and top-ups, and of who was given no other.", pattern="^[A-Z]{3}$")
     ] = "CNY"
