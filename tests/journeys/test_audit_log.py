@@ -15,6 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import tunable
 from installation import Installation
 from openmaas.cli.main import main
 from stripe_events import SECRET, session, signature
@@ -40,6 +41,7 @@ ROUTES: list[Route] = [
         "deployment",
     ),
     ("PATCH", "/manage/v1/deployments/{deployment}", {"wanted": "stopped"}, "deployment.want", ""),
+    ("PUT", "/manage/v1/models/{tunable}/trainer", {"trainer": "ms-swift"}, "model.trainer", ""),
     ("PUT", "/manage/v1/aliases", {"pattern": "Other-*", "model": "m"}, "alias.set", "alias"),
     ("DELETE", "/manage/v1/aliases/{alias}", None, "alias.remove", ""),
     ("POST", "/manage/v1/prices", {"model": "m", "input": "1"}, "price.set", ""),
@@ -122,6 +124,7 @@ LINES = {
     "agents create --id a --model echo --prompt Brief": "agent.create",
     "agents change a --max-tokens 5": "agent.change",
     "agents delete a": "agent.remove",
+    f"models trainer {tunable.NAME} --trainer ms-swift": "model.trainer",
     "models alias claude-* echo": "alias.set",
     "models alias claude-* --remove": "alias.remove",
     "ledger replay": "ledger.replay.begin ledger.replay.end",
@@ -210,7 +213,7 @@ def test_every_route_that_changes_something_is_recorded_with_its_key(house: Inst
     changing = {(verb.upper(), path) for path, verbs in paths.items() for verb in verbs if verb != "get"}
     changing = {each for each in changing if OWN not in each[1]}
     admin = (house.data / "admin.key").read_text().strip()
-    names: dict[str, str] = {}
+    names: dict[str, str] = {"tunable": tunable.offer(house)}
     walked = set()
     for method, path, body, action, name in ROUTES:
         before = log(house)
@@ -251,6 +254,7 @@ def commands(group: click.Command, before: str = "") -> Iterator[str]:
 def test_every_command_that_changes_something_is_recorded(house: Installation) -> None:
     known = READING | ELSEWHERE | {name for line in LINES for name in commands(main) if line.startswith(name)}
     assert {*commands(main)} == known
+    tunable.offer(house)
     made = ""
     for line, action in LINES.items():
         count = len(log(house))
