@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 
 from installation import Installation
+from openmaas.catalog.book import remove_model
+from openmaas.core.errors import Conflict
+from openmaas.store.database import Database
 
 tiny = pytest.importorskip("tiny_tuning", reason="tuning needs torch: make setup-glm")
 from openglm.tune.order import Order  # noqa: E402 - needs torch too
@@ -154,6 +157,21 @@ def test_an_adapter_whose_file_is_gone_is_refused_and_the_others_go_on(
     )
     assert status >= 500, answer
     assert said(house, BASE, "red") == right(BASE, "red")
+    assert said(house, NEXT, "red") == right(NEXT, "red")
+
+
+def test_a_base_stays_as_long_as_an_adapter_lies_over_it(house: Installation) -> None:
+    database = Database(house.address)
+    with pytest.raises(Conflict, match="an adapter over 'colours'"):
+        database.call(remove_model, BASE)
+    database.close()
+
+
+def test_a_house_may_be_started_by_the_name_of_an_adapter(house: Installation) -> None:
+    assert house.stop() == 0
+    house.model = f"{BASE},{NEXT}"
+    house.start()
+    house.ready(*SHIFTS)
     assert said(house, NEXT, "red") == right(NEXT, "red")
 
 

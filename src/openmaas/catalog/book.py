@@ -210,12 +210,14 @@ def find_deployments(tx: sa.Connection, name: str) -> list[Deployment]:
 
 
 def remove_model(tx: sa.Connection, name: str) -> Model:
-    """Offer a model no more, and run it no more. Raises ``ModelUnknown``, and ``Conflict`` while it has other names or
-    agents."""
+    """Offer a model no more, and run it no more. Raises ``ModelUnknown``, and ``Conflict`` while it has other names,
+    agents, or adapters over it."""
     found = find_model(tx, name)
     for table, what in ((aliases, "an alias"), (agents, "an agent")):
         if tx.execute(sa.select(table.c.model).where(table.c.model == name)).first() is not None:
             raise Conflict(f"{what} names {name!r}; remove that first", field="model")
+    if over := next((row for row in list_deployments(tx) if row.over == name and row.model != name), None):
+        raise Conflict(f"{over.model!r} is an adapter over {name!r}; remove that first", field="model")
     tx.execute(deployments.delete().where(deployments.c.model == name))
     tx.execute(models.delete().where(models.c.name == name))
     note(tx, "catalog", name)

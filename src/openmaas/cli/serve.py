@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ import msgspec
 from openmaas.catalog.book import find_model, list_deployments
 from openmaas.cli.say import AS_JSON, Progress, plainly, show
 from openmaas.core.clock import Clock
+from openmaas.core.errors import OpenmaasError
 from openmaas.core.version import VERSION
 from openmaas.engines.gguf import gguf_template
 from openmaas.engines.weights import locate
@@ -95,11 +97,14 @@ def _example(database: Database, layout: Layout, model: str) -> tuple[str, dict[
 def _prompt(database: Database, layout: Layout, model: str) -> str:
     """What a model that has no chat template may complete; empty for one that has."""
     for found in database.look(list_deployments):
-        if found.model == model and found.kind == "glm":
+        if found.model != model or found.over:
+            continue
+        if found.kind == "glm":
             return "Hello [MASK]!"
-        if found.model == model and found.kind == "llama":
-            weights = locate(found.weights, layout.weights)
-            return weights.prompt or ("" if weights.template or gguf_template(weights.path) else "Once upon a time")
+        if found.kind == "llama":
+            with suppress(OpenmaasError):  # the house says what its engine lacks, and serves the others
+                weights = locate(found.weights, layout.weights)
+                return weights.prompt or ("" if weights.template or gguf_template(weights.path) else "Once upon a time")
     return ""
 
 

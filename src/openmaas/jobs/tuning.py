@@ -267,13 +267,13 @@ class Watch:
 
 
 def _deployed(tx: sa.Connection, base: Model, folder: Path) -> dict[str, Any]:
-    """How the model is run: as an adapter in the engines of its base, where that is one of ours; else by an engine of
+    """How the model is run: as an adapter in the engines of its base, where those run here; else by an engine of
     its own, with all weights."""
     found = made(folder)
     like = _like(tx, base)
     if like is None:
         return {"weights": str(folder / found.gguf), "slots": TUNING_SLOTS}
-    if found.over_base and not like.over:
+    if found.over_base and not like.over and like.wanted == "running":
         return {"weights": str(folder / found.over_base), "slots": like.slots, "options": {"over": base.name}}
     options = {name: value for name, value in like.options.items() if name != "over"}
     return {"weights": str(folder / found.gguf), "slots": like.slots, "options": options}
