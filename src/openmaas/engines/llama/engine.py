@@ -51,13 +51,15 @@ class Llama:
         self._meter = meter
         self._servers = Servers(spec)
         self._length = 0  # of a vector, for a model that embeds
-        self._template = ""  # none: it was only pretrained, and completes
+        self._chats = False  # it was only pretrained, and completes
+        self._writes_names = False  # as its template has calls written
 
     async def start(self) -> None:
         """Load the weights. Raises ``EngineFailed``."""
         if self._spec.options.get("embedding"):
             self._length = gguf_embedding(Path(self._spec.weights))
-        _, self._template = await asyncio.gather(self._servers.start(), asyncio.to_thread(self._templated))
+        _, template = await asyncio.gather(self._servers.start(), asyncio.to_thread(self._template))
+        self._chats, self._writes_names = template != "", writes_names(template)
         self.ready = True
 
     def stop(self) -> None:
@@ -70,7 +72,7 @@ class Llama:
             return
         attend(exchange, self._meter, self.model, self._work)
 
-    def _templated(self) -> str:
+    def _template(self) -> str:
         return self._spec.template or gguf_template(Path(self._spec.weights))
 
     def _work(self, answer: Answer, exchange: Exchange) -> None:
@@ -118,13 +120,13 @@ class Llama:
     def _forced(self, members: dict[str, msgspec.Raw], tools: Any) -> ForcedTool | None:
         """The call that is demanded; ``members`` are mended for that, and for the model's way to write calls."""
         forced = forced_tool(members, tools)
-        if tools and not forced and writes_names(self._template):
+        if tools and not forced and self._writes_names:
             hide(members)
         return forced
 
     def _check_template(self, members: dict[str, msgspec.Raw]) -> None:
         """llama.cpp would take a template of its own, and the model would answer with noise."""
-        if "messages" in members and not self._template:
+        if "messages" in members and not self._chats:
             said = f"the model {self.model} has no chat template, it completes text: send its prompt to /v1/completions"
             raise FieldInvalid(said, field="model")
 

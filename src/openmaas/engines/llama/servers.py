@@ -19,6 +19,7 @@ import xllamacpp
 from openmaas.core.bounds import ADAPTERS_MAX
 from openmaas.core.errors import EngineFailed, FieldInvalid
 from openmaas.engines.gguf import Adapter, gguf_adapter
+from openmaas.engines.llama.tools import tell_template
 from openmaas.engines.spec import EngineSpec
 
 
@@ -29,6 +30,10 @@ class Loaded:
         self._server = server
         self.socket = socket
         self.adapters = adapters
+
+    def __del__(self) -> None:
+        """llama.cpp leaves the file of its socket."""
+        Path(self.socket).unlink(missing_ok=True)
 
     def voice(self, path: str) -> Voice:
         """The base's, or that of the adapter at ``path``. All are named: an empty list would mean what the server began
@@ -48,15 +53,12 @@ class Voice:
         self.members = members
 
     def tell(self, members: dict[str, msgspec.Raw]) -> None:
-        """Make a request one to this voice; whatever its caller said of adapters is not theirs to say."""
+        """Make a request one to this voice; whatever its caller said of adapters is not theirs to say. Raises
+        ``FieldInvalid``."""
         members.pop("lora", None)
         members.update({name: msgspec.Raw(msgspec.json.encode(value)) for name, value in self.members.items()})
         if self._silent and "messages" in members:
-            kwargs = msgspec.json.decode(members.get("chat_template_kwargs", b"{}"))
-            if not isinstance(kwargs, dict):
-                raise FieldInvalid("chat_template_kwargs must be an object", field="chat_template_kwargs")
-            told = msgspec.json.encode({**kwargs, "enable_thinking": False})
-            members["chat_template_kwargs"] = msgspec.Raw(told)
+            tell_template(members, enable_thinking=False)
 
 
 class Servers:
@@ -76,17 +78,25 @@ class Servers:
     async def voice(self, path: str) -> Voice:
         """The base's, or that of the adapter at ``path``, which is loaded unless it is. Raises ``EngineFailed``."""
         assert self._newest is not None
+        if path and path not in self._newest.adapters:
+            # Whoever asked may leave meanwhile; the thread goes on, and nobody else must begin the same.
+            await asyncio.shield(asyncio.ensure_future(self._join(path)))
         if path:
             self._wanted.pop(path, None)
             self._wanted[path] = None
-        if path and path not in self._newest.adapters:
-            async with self._joining:
-                if path not in self._newest.adapters:
-                    self._newest = await asyncio.to_thread(self._load, self._joined(path, self._newest))
         return self._newest.voice(path)
 
+    async def _join(self, path: str) -> None:
+        async with self._joining:
+            assert self._newest is not None
+            if path not in self._newest.adapters:
+                joined = self._joined(path, self._newest)
+                self._newest = await asyncio.to_thread(self._load, joined)
+                self._wanted = {each: None for each in self._wanted if each in joined} | {path: None}
+
     def _joined(self, path: str, loaded: Loaded) -> dict[str, Adapter]:
-        """The new one, and of those that are loaded the last wanted, without what was removed meanwhile."""
+        """The new one, and of those that are loaded the last wanted, without what was removed meanwhile. Raises
+        ``EngineFailed``."""
         try:
             new = gguf_adapter(Path(path))
         except FieldInvalid as error:  # it was an adapter when it was attached: nothing that a caller could mend

@@ -106,12 +106,17 @@ def writes_names(template: str) -> bool:
 def hide(members: dict[str, msgspec.Raw]) -> None:
     """Give the tools to the template alone. Of one that writes calls without a mark llama.cpp makes a parser to which
     every answer is a call: words end with status 500 (b11549). Raises ``FieldInvalid``."""
+    tell_template(members, tools=members.pop("tools"))
+    for name in ("tool_choice", "parallel_tool_calls"):
+        members.pop(name, None)
+
+
+def tell_template(members: dict[str, msgspec.Raw], **told: Any) -> None:
+    """Tell the chat template more than the caller did, or other than that. Raises ``FieldInvalid``."""
     kwargs = msgspec.json.decode(members.get("chat_template_kwargs", b"{}"))
     if not isinstance(kwargs, dict):
         raise FieldInvalid("chat_template_kwargs must be an object", field="chat_template_kwargs")
-    members["chat_template_kwargs"] = msgspec.Raw(msgspec.json.encode({**kwargs, "tools": members.pop("tools")}))
-    for name in ("tool_choice", "parallel_tool_calls"):
-        members.pop(name, None)
+    members["chat_template_kwargs"] = msgspec.Raw(msgspec.json.encode({**kwargs, **told}))
 
 
 def may_call(text: str, names: tuple[str, ...]) -> bool:
