@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DATA   ?= data
 PORT   ?= 8080
-MODEL  ?= smollm2-135m,openglm-small
+MODEL  ?=
 FAULTS ?= 200
 SEED   ?= 1
 RELAYS ?= 4
@@ -55,7 +55,7 @@ setup-%: $(VENV)/.%
 	@:
 
 serve: $(VENV)/.serve ## serve a metered chat API on a real model (PORT, DATA, MODEL)
-	@exec $(BIN)/openmaas serve --port $(PORT) --data $(DATA) --model $(MODEL)
+	@exec $(BIN)/openmaas serve --port $(PORT) --data $(DATA) $(if $(MODEL),--model $(MODEL))
 
 test: $(VENV)/.dev ## run the tests: two files at a time, then those that want the machine for themselves
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone"
