@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lone_engine import chats
 from openmaas.engines.llama.tools import find_call, may_call
-from openmaas.engines.spec import EngineSpec
 from openmaas.engines.weights import catalogue, locate
 
 WEATHER = {
@@ -81,35 +77,8 @@ def test_an_answer_is_held_back_as_long_as_it_may_be_a_call() -> None:
 
 def prompt_tokens(tmp_path: Path, weights: Path, template: str) -> int:
     """How many tokens an engine with ``template`` makes of the turns above."""
-    spec = EngineSpec(
-        kind="llama",
-        model="m",
-        socket=str(tmp_path / "e.sock"),
-        meter=str(tmp_path / "meter"),
-        weights=str(weights),
-        slots=1,
-        context=2048,
-        template=template,
-    )
-    command = [sys.executable, "-m", "openmaas.engines.program"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as engine:
-        assert engine.stdin is not None
-        assert engine.stdout is not None
-        try:
-            engine.stdin.write(spec.line())
-            engine.stdin.flush()
-            assert engine.stdout.readline() == b"ready\n"
-            connection = http.client.HTTPConnection("engine")
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.connect(spec.socket)
-            body = json.dumps({"messages": TURNS, "tools": [WEATHER], "max_tokens": 1})
-            connection.request("POST", "/v1/chat/completions", body, {"x-request-id": "req_1"})
-            answer = connection.getresponse()
-            told = json.loads(answer.read())
-            assert answer.status == 200, told
-            connection.close()
-        finally:
-            engine.stdin.close()  # its lifeline
+    body = {"messages": TURNS, "tools": [WEATHER], "max_tokens": 1}
+    (told,) = chats(tmp_path, weights, body, context=2048, template=template)
     return int(told["usage"]["prompt_tokens"])
 
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import tiny_tuning as tiny
+from lone_engine import chats
 from openglm.chat.render import template
 from openglm.tune.order import Order
 from openglm.tune.tuning import Tuning
-from openmaas.engines.spec import EngineSpec
 
 PARAMETERS = {"type": "object", "properties": {"zone": {"type": "string"}}}
 TOOLS = [{"type": "function", "function": {"name": "now", "parameters": PARAMETERS}}]
@@ -38,42 +33,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where / "out" / "model.gguf"
 
 
-def asked(where: Path, weights: Path, *bodies: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the engine answers to each."""
-    spec = EngineSpec(
-        kind="llama",
-        model="m",
-        socket=str(where / "e.sock"),
-        meter=str(where / "meter"),
-        weights=str(weights),
-        slots=1,
-        context=512,
-    )
-    command = [sys.executable, "-m", "openmaas.engines.program"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as engine:
-        assert engine.stdin is not None
-        assert engine.stdout is not None
-        try:
-            engine.stdin.write(spec.line())
-            engine.stdin.flush()
-            assert engine.stdout.readline() == b"ready\n"
-            found = []
-            for body in bodies:
-                connection = http.client.HTTPConnection("engine")
-                connection.sock = socket.socket(socket.AF_UNIX)
-                connection.sock.connect(spec.socket)
-                connection.request("POST", "/v1/chat/completions", json.dumps(body), {"x-request-id": "req_1"})
-                found.append(json.loads(connection.getresponse().read()))
-                connection.close()
-            return found
-        finally:
-            engine.stdin.close()  # its lifeline
-
-
 def test_a_call_is_a_call_and_a_word_a_word(tmp_path: Path, weights: Path) -> None:
     told = {"tools": TOOLS, "tool_choice": "auto", "temperature": 0, "max_tokens": 40}
     questions = ({"messages": [{"role": "user", "content": text}], **told} for text in ("red?", "green?"))
-    (called,), (said,) = (answer["choices"] for answer in asked(tmp_path, weights, *questions))
+    (called,), (said,) = (answer["choices"] for answer in chats(tmp_path, weights, *questions, context=512))
     assert called["finish_reason"] == "tool_calls"
     (call,) = called["message"]["tool_calls"]
     assert call["function"]["name"] == "now"
