@@ -31,7 +31,7 @@ from openglm.train.plan import Plan
 from openglm.train.speed import fastest, flops, gemm_peak
 
 ROUNDS, STEPS = 3, 3
-NAMES: dict[torch.dtype, Literal["bfloat16", "float32"]] = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
+Precision = Literal["bfloat16", "float32"]
 VOCABULARY, WIDTH, LAYERS, HEADS, KV_HEADS, INNER = 8192, 512, 10, 8, 4, 1408
 ROWS, LENGTH = 16, 256
 
@@ -67,9 +67,9 @@ def model() -> Glm4:
     return made
 
 
-def ours(folder: Path, dtype: torch.dtype) -> tuple[Callable[[], None], float]:
+def ours(folder: Path, precision: Precision) -> tuple[Callable[[], None], float]:
     """A step of openglm, and the operations that it does."""
-    run = Run(model(), Rows(), Plan(steps=1_000_000, warmup=1, lr=1e-4, dtype=NAMES[dtype]), folder / "run")
+    run = Run(model(), Rows(), Plan(steps=1_000_000, warmup=1, lr=1e-4, dtype=precision), folder / "run")
     run.model.train()
     batch = Rows()[0]
     work = float(flops(lambda: run.backward(batch, batch.count())))
@@ -81,7 +81,7 @@ def ours(folder: Path, dtype: torch.dtype) -> tuple[Callable[[], None], float]:
     return step, work
 
 
-def plain(published: Path, dtype: torch.dtype) -> Callable[[], None]:
+def plain(published: Path, precision: Precision) -> Callable[[], None]:
     """A step of a plain loop around transformers' model."""
     from transformers import GlmForCausalLM  # noqa: PLC0415 - an extra
 
@@ -91,7 +91,7 @@ def plain(published: Path, dtype: torch.dtype) -> Callable[[], None]:
 
     def step() -> None:
         batch = rows[next(number)]
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             logits = net(batch.tokens).logits
             loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten())
         loss.backward()
@@ -102,7 +102,7 @@ def plain(published: Path, dtype: torch.dtype) -> Callable[[], None]:
     return step
 
 
-def trainer(published: Path, folder: Path, dtype: torch.dtype) -> Callable[[], None]:
+def trainer(published: Path, folder: Path, precision: Precision) -> Callable[[], None]:
     """``STEPS`` steps of transformers' Trainer; called once for each round."""
     from transformers import GlmForCausalLM, Trainer, TrainingArguments  # noqa: PLC0415 - an extra
 
@@ -116,7 +116,7 @@ def trainer(published: Path, folder: Path, dtype: torch.dtype) -> Callable[[], N
         per_device_train_batch_size=ROWS,
         max_steps=STEPS,
         use_cpu=True,
-        bf16=dtype == torch.bfloat16,
+        bf16=precision == "bfloat16",
         optim="adamw_torch_fused",
         report_to=[],
         save_strategy="no",
@@ -133,10 +133,10 @@ def trainer(published: Path, folder: Path, dtype: torch.dtype) -> Callable[[], N
 def measure(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
     """Ratios, and the figures behind them."""
     published, cpu = folder / "published", torch.device("cpu")
-    dtype = getattr(torch, fastest(cpu))
+    precision = fastest(cpu)
     checkpoint.save(model(), published)
-    step, work = ours(folder, dtype)
-    plainly, theirs = plain(published, dtype), trainer(published, folder, dtype)
+    step, work = ours(folder, precision)
+    plainly, theirs = plain(published, precision), trainer(published, folder, precision)
 
     def times(one: Callable[[], None]) -> Callable[[], None]:
         def several() -> None:
@@ -152,7 +152,7 @@ def measure(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
     peaks = []
     for number in range(ROUNDS):
         print(f"· a step of training, round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
-        peaks.append(gemm_peak(dtype, cpu))
+        peaks.append(gemm_peak(getattr(torch, precision), cpu))
         for name, run in runs.items():
             start = time.perf_counter()
             run()
@@ -167,7 +167,7 @@ def measure(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
     figures = {
         **{f"tokens_per_s_{name}": round(ROWS * LENGTH / taken) for name, taken in seconds.items()},
         "gemm_gflop_per_s": round(peak / 1e9),
-        "precision": NAMES[dtype],
+        "precision": precision,
         "threads": torch.get_num_threads(),
     }
     return ratios, {"training": figures}

@@ -154,11 +154,11 @@ class Run:
 
     def _precision_of_products(self) -> Literal["bfloat16", "float32"]:
         """What the plan says; "fastest" is what the run was begun with, or what rank 0 finds to be."""
-        begun = self.folder / "plan.json"
-        if self.plan.dtype == "fastest" and begun.exists() and (was := Plan.read(begun).dtype) != "fastest":
-            return was
         if self.plan.dtype != "fastest":
             return self.plan.dtype
+        begun = self.folder / "plan.json"
+        if begun.exists() and (was := Plan.read(begun).dtype) != "fastest":
+            return was
         found = fastest(next(self.model.parameters()).device) if self.rank == 0 else "float32"
         (votes,) = summed(torch.tensor(float(found == "bfloat16")))
         return "bfloat16" if votes else "float32"
