@@ -56,8 +56,14 @@ def verdict(house: Installation, tally: Tally) -> dict[str, object]:
     lost += [seen.request_id for seen in tally.seen if seen.request_id not in rows]
     known = [seen for seen in tally.seen if seen.ended and seen.request_id in rows]
     wrong = [seen.request_id for seen in known if rows[seen.request_id].completion_tokens != seen.tokens]
-    for seen in [seen for seen in tally.seen if seen.request_id not in rows][:5]:
-        print(f"no receipt: {seen}, counted by an engine: {seen.request_id in counted}", file=sys.stderr)
+    for request_id in lost[:5]:
+        seen = next((seen for seen in tally.seen if seen.request_id == request_id), "no client was answered")
+        print(f"no receipt: {request_id}, {seen}, an engine counted {counted.get(request_id)}", file=sys.stderr)
+    for request_id in wrong[:5]:
+        seen = next(seen for seen in known if seen.request_id == request_id)
+        print(f"not what was answered: {seen}, {rows[request_id]._asdict()}", file=sys.stderr)
+    for account in [*below, *leased][:5]:
+        print(f"overdrawn or still leased: {account.id}", file=sys.stderr)
     for said in tally.sold_wrong[:5]:
         print(f"the desk: {said}", file=sys.stderr)
     database.close()

@@ -12,6 +12,7 @@ from openmaas.core.bounds import CLOSED_NOTICE_S, PROBE_INTERVAL_S
 from openmaas.core.clock import Clock
 from openmaas.core.errors import EngineFailed, OpenmaasError
 from openmaas.relay.replicas import Replica, Replicas
+from openmaas.relay.upstream.link import Exchange
 from openmaas.relay.upstream.place import Headers, Place
 from openmaas.relay.upstream.pool import Pool
 
@@ -215,6 +216,22 @@ def test_a_fresh_connection_that_breaks_is_not_tried_again(tmp_path: Path) -> No
         assert engine.connections == 1
 
     run(tmp_path, handler, story)
+
+
+def test_a_connection_that_is_lost_before_anything_was_written_fails_the_request(tmp_path: Path) -> None:
+    """An engine killed between its accepting and our writing: nobody would ever tell a request that is sent there."""
+
+    async def leave(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None: ...
+
+    async def story(pool: Pool, engine: Engine) -> None:
+        link, told = await pool.connect(engine.place), Told()
+        while not link.lost:
+            await asyncio.sleep(0.01)
+        Exchange(told).send(link, (b"POST / HTTP/1.1\r\n\r\n",), whole=True)
+        await asyncio.wait_for(told.over.wait(), 10)
+        assert isinstance(told.error, EngineFailed)
+
+    run(tmp_path, leave, story)
 
 
 @pytest.mark.parametrize(

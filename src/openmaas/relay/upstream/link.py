@@ -40,7 +40,10 @@ class Exchange(msgspec.Struct):
         self._parts = parts if whole and link.kept else None
         self._again_until_s = link.now_s() + bounds.CLOSED_NOTICE_S
         link.begin(self)
-        link.transport.writelines(parts)
+        if link.lost:
+            self.broken(link)
+        elif not link.transport.is_closing():  # else we are told in a moment that it is lost
+            link.transport.writelines(parts)
 
     def write(self, data: bytes) -> None:
         """More of a streamed request body, or of a tunnel."""
@@ -137,6 +140,7 @@ class Link(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.deadline_s = _NEVER
         self.kept = False
+        self.lost = False
         self.now_s = now_s
         self._keep = keep
         self._forget = forget
@@ -232,6 +236,7 @@ class Link(asyncio.Protocol):
         return False
 
     def connection_lost(self, _error: Exception | None) -> None:
+        self.lost = True
         self._forget(self)
         self.resume_writing()
         exchange, self.exchange = self.exchange, None
