@@ -1,0 +1,137 @@
+"""The line before the replicas of one model: who waits, who is served, how long it will take. It knows no clock and no
+socket: the relay and the simulator tell it what happens and when."""
+
+from __future__ import annotations
+
+import math
+
+from openmaas.core.bounds import RATE_MEMORY_S, RETRY_AFTER_S_DEFAULT, RETRY_AFTER_S_MAX
+from openmaas.core.errors import Overloaded
+from openmaas.scheduling.choose import RULES, Choose
+from openmaas.scheduling.fair import QUEUES, Queue
+from openmaas.scheduling.turn import OUTPUT_WEIGHT, Server, Turn
+
+#: How much the newest answer counts in the length that the next is expected to have.
+_NEWEST = 0.05
+
+
+class Line:
+    """``routing`` is one of ``choose.RULES``, ``queueing`` one of ``fair.QUEUES``."""
+
+    def __init__(self, model: str, routing: str = "affinity", queueing: str = "fair") -> None:
+        self.model = model
+        self.servers: list[Server] = []
+        self.queue: Queue = QUEUES[queueing]()
+        self.output_tokens_usual = 256.0  # of an answer; learned
+        self._choose: Choose = RULES[routing]()
+        self._rate = _Rate()
+        self._waited_since_s: float | None = (
+            None  # since when somebody waits, or since the last answer if that is later
+        )
+
+    def enter(self, turn: Turn, now_s: float) -> None:
+        """Serve ``turn`` now or let it wait; it is told. Who cannot be served before its time is up is refused at once,
+        and told when to come again."""
+        if not self.queue.waits_before(turn.band):
+            server = self._choose(self.servers, turn)
+            if server is not None:
+                self.queue.join(turn)
+                self._grant(turn, server, now_s)
+                return
+        wait_s = self.wait_s(turn)
+        if wait_s is not None and now_s + wait_s > turn.until_s:
+            self._refuse(turn, f"{self.model} would have no free slot in time", wait_s)
+            return
+        if self._waited_since_s is None:
+            self._waited_since_s = now_s
+        gone = self.queue.add(turn)
+        if gone is not None:
+            self._refuse(gone, f"too many requests wait for {self.model}", wait_s)
+        self.serve(now_s)
+
+    def leave(self, turn: Turn) -> None:
+        """Nobody wants it any more, before it was served."""
+        self.queue.remove(turn)
+
+    def read(self, turn: Turn) -> None:
+        """Its prompt has been read: the first byte of its answer came."""
+        if turn.server is not None:
+            turn.server.reading -= turn.reading
+            turn.reading = 0
+
+    def wrote(self, turn: Turn, tokens: int) -> None:
+        """So many tokens more of its answer were said."""
+        assert turn.server is not None
+        self.queue.charge(turn, OUTPUT_WEIGHT * tokens)
+        said = min(tokens, turn.writing)
+        turn.writing -= said
+        turn.server.writing -= said
+
+    def end(self, turn: Turn, output_tokens: int, now_s: float) -> None:
+        """Its answer, of so many tokens in all, is over, and its slot free."""
+        server = turn.server
+        assert server is not None
+        self.read(turn)
+        server.writing -= turn.writing
+        server.running -= 1
+        turn.writing = 0
+        if output_tokens:
+            self.output_tokens_usual += _NEWEST * (output_tokens - self.output_tokens_usual)
+        if self._waited_since_s is not None:
+            self._rate.add(turn.prompt_tokens + OUTPUT_WEIGHT * output_tokens, now_s - self._waited_since_s)
+            self.serve(now_s)
+            self._waited_since_s = now_s if len(self.queue) else None
+
+    def serve(self, now_s: float) -> None:
+        """Give what is free to those who wait."""
+        while len(self.queue) and (found := self.queue.next(self._free())) is not None:
+            self._grant(*found, now_s)
+
+    def expire(self, now_s: float) -> None:
+        """Refuse those whose time is up."""
+        for turn in self.queue.late(now_s):
+            self._refuse(turn, f"{self.model} had no free slot in {turn.until_s - turn.arrived_s:.0f} s", None)
+
+    def wait_s(self, turn: Turn) -> float | None:
+        """How long ``turn`` would wait if it came now; None while nothing was measured."""
+        rate = self._rate.value
+        return self.queue.before(turn) / rate if rate else None
+
+    def _free(self) -> list[Server]:
+        return [server for server in self.servers if server.ready and server.running < server.slots]
+
+    def _grant(self, turn: Turn, server: Server, now_s: float) -> None:
+        unread = turn.prompt_tokens
+        if turn.chain:
+            unread -= server.cached(turn)
+            server.prefixes.read(turn.chain)
+        turn.server, turn.granted_s = server, now_s
+        turn.reading, turn.writing = unread, turn.output_tokens
+        server.running += 1
+        server.reading += unread
+        server.writing += turn.writing
+        self.queue.charge(turn, unread)
+        turn.told(turn)
+
+    def _refuse(self, turn: Turn, why: str, wait_s: float | None) -> None:
+        after_s = RETRY_AFTER_S_DEFAULT if wait_s is None else min(max(1.0, wait_s), RETRY_AFTER_S_MAX)
+        turn.error = Overloaded(why, retry_after_s=math.ceil(after_s))
+        turn.told(turn)
+
+
+class _Rate:
+    """Weighted tokens a second while somebody waits; what was longer ago than ``RATE_MEMORY_S`` of that counts little.
+    Of a line that nobody waits in, only the demand could be measured."""
+
+    def __init__(self) -> None:
+        self._tokens = self._seconds = 0.0
+
+    def add(self, tokens: float, seconds: float) -> None:
+        kept = math.exp(-seconds / RATE_MEMORY_S)
+        self._tokens = self._tokens * kept + tokens
+        self._seconds = self._seconds * kept + seconds
+
+    @property
+    def value(self) -> float:
+        """0 while it is known from less than a second."""
+        return self._tokens / self._seconds if self._seconds >= 1 else 0.0

@@ -1,0 +1,99 @@
+"""What is scheduled: a ``Turn`` is a request that wants a replica, a ``Server`` a replica as rules see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+from openmaas.core.errors import OpenmaasError
+from openmaas.scheduling.prefix import BLOCK_TOKENS, Chain, Prefixes
+
+#: Bands of priority: one is served only while nobody of an earlier one waits.
+URGENT, USUAL, BATCH = range(3)
+#: Slots that batch work leaves free on every replica that has more: whoever comes meanwhile need not wait for it.
+BATCH_LEAVES = 1
+#: What a token of an answer counts beside one of a prompt (VTC, OSDI '24, §4.1: as vendors price them).
+OUTPUT_WEIGHT = 2
+
+
+class Server:
+    """``slots`` requests at once, of which ``running`` are taken; ``reading`` and ``writing`` are the tokens of prompts
+    and answers that are still to be read and said. ``lacks`` names what it cannot do."""
+
+    __slots__ = ("lacks", "prefixes", "reading", "ready", "running", "slots", "warmth", "weight", "writing")
+
+    def __init__(self, slots: int, prefixes: Prefixes, *, weight: float = 1.0, lacks: frozenset[str] = frozenset()):
+        self.slots = slots
+        self.prefixes = prefixes
+        self.weight = weight  # its speed beside the others'
+        self.lacks = lacks
+        self.ready = True
+        self.warmth = 1.0  # less than 1 while it has just begun: see ``health``
+        self.running = self.reading = self.writing = 0
+
+    def takes(self, turn: Turn) -> bool:
+        """Whether it could serve ``turn`` now."""
+        slots = self.slots - BATCH_LEAVES if turn.band == BATCH and self.slots > 1 else self.slots
+        return self.ready and self.running < slots and not (turn.needs and turn.needs & self.lacks)
+
+    def cached(self, turn: Turn) -> int:
+        """The tokens of its prompt that need not be read again."""
+        return min(self.prefixes.match(turn.chain) * BLOCK_TOKENS, turn.prompt_tokens) if turn.chain else 0
+
+
+class Turn:
+    """One request: of whom it is, how large, since when and until when it waits. ``told`` is called once, when a server
+    was found (``server``) or none will be (``error``)."""
+
+    __slots__ = (
+        "arrived_s",
+        "band",
+        "chain",
+        "error",
+        "granted_s",
+        "needs",
+        "output_tokens",
+        "passed",
+        "prompt_tokens",
+        "reading",
+        "server",
+        "tenant",
+        "told",
+        "until_s",
+        "weight",
+        "writing",
+    )
+
+    def __init__(
+        self,
+        tenant: str,
+        prompt_tokens: int,
+        output_tokens: int,
+        *,
+        told: Callable[[Turn], None],
+        chain: Chain = (),
+        band: int = USUAL,
+        weight: float = 1.0,
+        needs: frozenset[str] = frozenset(),
+        arrived_s: float = 0.0,
+        until_s: float = inf,
+    ) -> None:
+        self.tenant = tenant
+        self.prompt_tokens = prompt_tokens
+        self.output_tokens = output_tokens  # as many as are expected
+        self.chain = chain
+        self.band = band
+        self.weight = weight
+        self.needs = needs
+        self.arrived_s, self.until_s = arrived_s, until_s
+        self.told = told
+        self.granted_s = 0.0
+        self.passed = 0  # how often another of its tenant's went first
+        self.server: Server | None = None
+        self.error: OpenmaasError | None = None
+        self.reading = self.writing = 0  # what of it its server still has to do
+
+    @property
+    def size(self) -> int:
+        """What it is expected to use, in the weighted tokens of the queue."""
+        return self.prompt_tokens + OUTPUT_WEIGHT * self.output_tokens
