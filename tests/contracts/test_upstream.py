@@ -11,7 +11,8 @@ import pytest
 from openmaas.core.bounds import CLOSED_NOTICE_S, PROBE_INTERVAL_S
 from openmaas.core.clock import Clock
 from openmaas.core.errors import EngineFailed, OpenmaasError
-from openmaas.relay.replicas import Replica, Replicas
+from openmaas.relay.replica import Replica
+from openmaas.relay.replicas import Replicas
 from openmaas.relay.upstream.link import Exchange
 from openmaas.relay.upstream.place import Headers, Place
 from openmaas.relay.upstream.pool import Pool
@@ -76,7 +77,7 @@ async def request(reader: asyncio.StreamReader, length: int = 2) -> None:
 
 async def ask(pool: Pool, place: Place, body: bytes = b"{}") -> Told:
     told = Told()
-    await pool.post(place, b"/", b"", body, told)
+    pool.post(await pool.link(place), b"/", b"", body, told)
     await asyncio.wait_for(told.over.wait(), 10)
     return told
 
@@ -185,7 +186,7 @@ def test_a_hanging_engine_does_not_delay_what_is_known_of_another(tmp_path: Path
 
     async def story() -> None:
         pool = Pool(Clock())
-        replicas = Replicas(pool)
+        replicas = Replicas(pool, Clock())
         async with Engine(tmp_path / "hanging.sock", hanging) as stalled:
             good = Engine(tmp_path / "good.sock", healthy)
             places = {"stalled": stalled.place, "good": good.place}
@@ -282,7 +283,7 @@ def test_a_cancelled_engine_still_says_its_last_word(tmp_path: Path) -> None:
 
     async def story(pool: Pool, engine: Engine) -> None:
         told = Told()
-        exchange = await pool.post(engine.place, b"/", b"", b"{}", told)
+        exchange = pool.post(await pool.link(engine.place), b"/", b"", b"{}", told)
         while not told.block:
             await asyncio.sleep(0.001)
         exchange.cancel()

@@ -269,5 +269,5 @@ class NewLimit(Shape):
     model: Annotated[str, Field(max_length=TEXT_BYTES_MAX, pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._:/-]*)$")] = Field(
         default="*", description="`*` counts all models together"
     )
-    kind: Literal["concurrency", "rpm", "tpm"]
+    kind: Literal["concurrency", "rpm", "tpm", "weight"]
     amount: int = Field(ge=1, le=LIMIT_AMOUNT_MAX, description="Requests in flight; requests or tokens a minute")

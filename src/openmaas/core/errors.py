@@ -21,7 +21,7 @@ public message, ``code`` its stable name, ``hint`` the next step. Dialects turn 
     │   └── SettingInvalid
     └── Failed                       we can mend it
         ├── EngineFailed             EngineTimedOut · CallMissing
-        ├── Overloaded               Draining · NoReplica · StaleView
+        ├── Overloaded               Draining · NoReplica · QueueFull · StaleView
         ├── JournalFull
         ├── StoreFailed
         ├── PullFailed
@@ -435,6 +435,13 @@ class NoReplica(Overloaded):
 
     code = "model_not_ready"
     hint = "`GET /readyz` says which models are up."
+
+
+class QueueFull(Overloaded):
+    """The model is busy, and more requests wait for it than it can serve in time."""
+
+    code = "model_busy"
+    hint = "Wait as long as `retry-after` says, then send the request again."
 
 
 class StaleView(Overloaded):

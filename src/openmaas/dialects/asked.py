@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Protocol
 
+import msgspec
+
 from openmaas.core.bounds import MEDIA_TOKENS, TEMPLATE_TOKENS
 from openmaas.core.usage import Units, Usage
 from openmaas.dialects.conversation import Conversation, Media, Result
@@ -31,6 +33,7 @@ class Asked:
     the chat template adds and what a picture is worth."""
 
     units: Units = ()
+    needs: frozenset[str] = frozenset()
 
     def __init__(self, conversation: Conversation, size_bytes: int, voice: Voice, kind: str = "chat") -> None:
         self.conversation = conversation
@@ -56,6 +59,10 @@ class Asked:
     def output_tokens_max(self, default: int, context_tokens: int) -> int:
         """See ``Ask``."""
         return min(self.conversation.output_tokens or default, context_tokens)
+
+    def opening(self) -> bytes:
+        """See ``Ask``."""
+        return msgspec.json.encode((self.conversation.tools, self.conversation.messages))
 
     def forward(self, served_name: str, output_tokens: int, manner: Manner) -> bytes:
         """See ``Ask``. Raises ``FieldInvalid`` for a demand that cannot be kept."""

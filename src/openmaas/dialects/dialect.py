@@ -44,6 +44,8 @@ class Manner(msgspec.Struct, frozen=True):
 
 
 PLAIN = Manner()
+#: Members of a request that not every engine knows; a replica says which of them it lacks.
+SPECIAL = frozenset({"logit_bias", "top_logprobs"})
 #: Where an engine takes each kind of request, below its base URL. For searches the wire is Zhipu's: OpenAI has none.
 TARGETS = {
     "chat": b"/chat/completions",
@@ -131,6 +133,10 @@ class Ask(Protocol):
     units: Units
 
     @property
+    def needs(self) -> frozenset[str]:
+        """What it asks for that not every engine can do: some of ``SPECIAL``."""
+
+    @property
     def memory(self) -> Memory | None:
         """None where answers are never kept."""
 
@@ -139,6 +145,9 @@ class Ask(Protocol):
 
     def output_tokens_max(self, default: int, context_tokens: int) -> int:
         """The most that each choice can generate."""
+
+    def opening(self) -> bytes:
+        """The prompt as bytes, of which equal ones begin equal prompts: what a cache of prefixes goes by."""
 
     def forward(self, served_name: str, output_tokens: int, manner: Manner) -> bytes:
         """The body for the engine, in which ``output_tokens`` caps what it generates."""

@@ -77,7 +77,7 @@ class Relay:
         self.purse = Purse(self.database, self.follower, clock, self.life)
         self.journal = Journal(layout.journals / self.life, durable_on_disk=settings.journal_durability == "disk")
         self.pool = Pool(clock)
-        self.replicas = Replicas(self.pool)
+        self.replicas = Replicas(self.pool, clock)
         self.running = Running(self.journal)
         self.late = Late(self.database)
         self.repeats = Repeats(self.database, clock, self.life, self.late)
@@ -172,7 +172,7 @@ class Relay:
         return await asyncio.get_running_loop().create_unix_server(self.doorkeeper.connection, str(self.inside))
 
     def _waiting(self) -> float:
-        return float(sum(line.waiting for line in self.replicas.lines.values()))
+        return float(sum(len(line.queue) for line in self.replicas.lines.values()))
 
 
 def _lender(settings: Settings, database: Database, clock: Clock) -> Lender | None:

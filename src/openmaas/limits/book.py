@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from openmaas.core.bounds import LIMIT_AMOUNT_MAX
+from openmaas.core.bounds import LIMIT_AMOUNT_MAX, WEIGHT_MAX
 from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid, ThingUnknown
-from openmaas.limits.law import EVERY_MODEL, KINDS, SCOPES, limits
+from openmaas.limits.law import COUNTED, EVERY_MODEL, KINDS, SCOPES, WEIGHT, limits
 from openmaas.store.changes import note
 
 
@@ -44,7 +44,7 @@ class Rules(msgspec.Struct, frozen=True):
         found = []
         for scope, subject in (("organisation", organisation_id), ("project", project_id), ("key", key_id)):
             for name in (model, EVERY_MODEL):
-                for kind in KINDS:
+                for kind in COUNTED:
                     amount = self.amounts.get((scope, subject, name, kind))
                     if amount is None and scope == "organisation":
                         if seats is not None and kind == "concurrency" and name == model:
@@ -54,6 +54,15 @@ class Rules(msgspec.Struct, frozen=True):
                     if amount is not None:
                         found.append((scope, subject, name, kind, amount))
         return found
+
+    def weight(self, organisation_id: str, project_id: str, key_id: str, model: str) -> int:
+        """What an organisation weighs in the queue of a model: the nearest that was set for who asks, else 1."""
+        nearest = (("key", key_id), ("project", project_id), ("organisation", organisation_id), ("default", ""))
+        for scope, subject in nearest:
+            for name in (model, EVERY_MODEL):
+                if (found := self.amounts.get((scope, subject, name, WEIGHT))) is not None:
+                    return found
+        return 1
 
 
 def set_limit(
@@ -110,3 +119,5 @@ def _check(scope: str, subject_id: str, kind: str, amount: int) -> None:
         raise FieldInvalid(f"kind must be one of {', '.join(KINDS)}", field="kind")
     if not 1 <= amount <= LIMIT_AMOUNT_MAX:
         raise FieldInvalid(f"amount must be between 1 and {LIMIT_AMOUNT_MAX}", field="amount")
+    if kind == WEIGHT and amount > WEIGHT_MAX:
+        raise FieldInvalid(f"a weight must be between 1 and {WEIGHT_MAX}", field="amount")

@@ -62,6 +62,10 @@ class Limits:
         self._take(seat, counters, tokens, now_s)
         return seat
 
+    def weight(self, who: Who, model: str) -> int:
+        """What (organisation, project, key) weigh in the queue of a model that is full."""
+        return self._rules.weight(*who, model) if self._rules else 1
+
     def _take(self, seat: Seat, counters: tuple[Rate | Places, ...], tokens: int, now_s: float) -> None:
         took = []
         for counter in counters:

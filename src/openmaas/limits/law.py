@@ -9,7 +9,10 @@ from openmaas.store.law import LAW
 #: Whom a limit is for. ``default`` is every organisation that has no limit of its own for the same model and kind.
 SCOPES = ("default", "organisation", "project", "key")
 #: What it counts: requests in flight, requests a minute, tokens a minute.
-KINDS = ("concurrency", "rpm", "tpm")
+COUNTED = ("concurrency", "rpm", "tpm")
+#: What else is set in the same way and counts nothing: how much more than others one gets of a model that is full.
+WEIGHT = "weight"
+KINDS = (*COUNTED, WEIGHT)
 #: All models together, counted as one.
 EVERY_MODEL = "*"
 
@@ -26,7 +29,7 @@ limits = sa.Table(
     sa.UniqueConstraint("scope", "subject_id", "model", "kind"),
     sa.CheckConstraint("scope IN ('default', 'organisation', 'project', 'key')", name="limit_scope"),
     sa.CheckConstraint("(scope = 'default') = (subject_id = '')", name="limit_subject"),
-    sa.CheckConstraint("kind IN ('concurrency', 'rpm', 'tpm')", name="limit_kind"),
+    sa.CheckConstraint("kind IN ('concurrency', 'rpm', 'tpm', 'weight')", name="limit_kind"),
     sa.CheckConstraint("amount > 0", name="limit_amount"),
 )
 limit_counters = sa.Table(

@@ -130,6 +130,15 @@ class Flow:
         """True when nobody wants the answer any more."""
         return self._answer.gone
 
+    @property
+    def answered(self) -> bool:
+        """False when the engine said nothing, or a proxy before it said that it was not there."""
+        return self._status not in (0, 502, 503, 504)
+
+    def said(self) -> int:
+        """How many tokens of a stream the engine has said so far; 0 of a whole answer, which tells at its end."""
+        return 0 if self._stream is None else self._stream.delivered().completion_tokens
+
     def outcome(self) -> str:
         """How it went, in a receipt's word."""
         if self._answer.gone:

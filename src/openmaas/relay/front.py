@@ -115,10 +115,10 @@ class Front:
             line.model: {
                 "ready": any(replica.ready for replica in line.replicas),
                 "replicas": [
-                    {"deployment": replica.deployment_id, "ready": replica.ready, "running": replica.busy}
+                    {"deployment": replica.deployment_id, "ready": replica.ready, "running": replica.running}
                     for replica in line.replicas
                 ],
-                "waiting": line.waiting,
+                "waiting": len(line.queue),
             }
             for line in self._journey.replicas.lines.values()
             if line.replicas and not (line.model in known and known[line.model].owner)

@@ -4,7 +4,7 @@
     2 read        bytes                 → Ask           dialects
     3 admit       rates, in flight      → a Seat        limits
     4 hold        the most it can cost  → a Hold        ledger
-    5 route       model, load           → a Replica     relay/replicas
+    5 route       model, prefix, load   → a Grant       relay/replicas
     6 relay       bytes flow            → Usage         relay/flow
     7 settle      what was really used  → a journal line; seat and rest of the hold come back
 
@@ -38,7 +38,8 @@ from openmaas.relay.handover import Handover
 from openmaas.relay.keeping import Keeping
 from openmaas.relay.metrics import Metrics
 from openmaas.relay.repeat import HEADER, Repeat, Repeats
-from openmaas.relay.replicas import Replica, Replicas
+from openmaas.relay.replica import Grant
+from openmaas.relay.replicas import Replicas
 from openmaas.relay.running import Running
 from openmaas.relay.upstream.pool import Pool
 from openmaas.store.changes import Snapshot
@@ -128,12 +129,14 @@ class Journey:
         batch = caller.price_class == "batch"
         use = Use(ask.model, entrance.way, *who, prompt_max, output_max, opened_ms, batch, ask.units)
         funding = await self.funds.of(caller.organisation_id)
-        tokens = min(ask.size_bytes // 4, context) + output_max
+        prompt, line = min(ask.size_bytes // 4, context), self.replicas.line(ask.model)
+        turn = line.turn(caller, ask, self.limits.weight(who, ask.model), prompt, output_max)
         with (
-            await self.limits.admit(who, ask.model, tokens, funding.seats(use)) as seat,
+            await self.limits.admit(who, ask.model, prompt + output_max, funding.seats(use)) as seat,
             await self.purse.hold(funding.sources(use, self.prices.value)) as hold,
-            await self.replicas.line(ask.model).take(caller.organisation_id, answer) as replica,
+            await line.take(turn, ask, answer) as grant,
         ):
+            replica = grant.replica
             opened = Opened(
                 request_id,
                 opened_ms,
@@ -149,17 +152,17 @@ class Journey:
             body = ask.forward(replica.served_name, output, replica.manner)
             ticket, tag = Ticket(request_id, opened_ms, ask.model), entrance.dialect.tag(request_id)
             flow = Flow(answer, ask, replica.served_name, context, output_max, self.clock, ticket, tag)
-            seat.usage = flow.usage
+            seat.usage, grant.progress = flow.usage, flow.said
             if seat.standings:
                 answer.extra += rate_headers(seat.standings)
             if once is not None:
                 once.record(flow)
-            await self._relay(body, flow, replica, opened, hold, once)
+            await self._relay(body, flow, grant, opened, hold, once)
             await self.keeping.keep(ask, opened, flow)
             flow.finish()
 
     async def _relay(
-        self, body: bytes, flow: Flow, replica: Replica, opened: Opened, hold: Hold, once: Repeat | None
+        self, body: bytes, flow: Flow, grant: Grant, opened: Opened, hold: Hold, once: Repeat | None
     ) -> None:
         """Steps 6 and 7. Whatever the engine does, ``closed`` follows ``opened``. Raises what the engine raised."""
         promise, hold.opened = self.journal.open(opened), True
@@ -167,7 +170,7 @@ class Journey:
         try:
             await self.journal.durable()
             if not flow.gone:
-                await self._send(body, flow, replica)
+                flow.attach(grant.send(self.pool, TARGETS[flow.kind], _ENGINE_HEADERS + flow.headers, body, flow))
                 await flow.finished
                 if once is not None and flow.error is None:
                     await once.keep(flow)  # first: what is charged can be had again, whenever we die
@@ -181,19 +184,12 @@ class Journey:
             closed = Closed(opened, *end)
             self.journal.close(closed, promise)
             hold.settle(paid)
+            grant.settle(usage, self.clock.mono_s(), answered=flow.answered or flow.gone)
             flow.charged = any(paid)
             self.metrics.closed(closed)
         await self.journal.durable()
         if flow.error is not None:
             raise flow.error
-
-    async def _send(self, body: bytes, flow: Flow, replica: Replica) -> None:
-        target = replica.place.prefix + TARGETS[flow.kind]
-        try:
-            flow.attach(await self.pool.post(replica.place, target, _ENGINE_HEADERS + flow.headers, body, flow))
-        except OpenmaasError as error:
-            replica.tell(ready=False)
-            flow.lost(error)
 
 
 _ENGINE_HEADERS = b"content-type: application/json\r\n"

@@ -1,196 +1,194 @@
-"""The engines of each model, and who may use one next.
+"""The replicas of each model, as this relay reaches them: requests come in, and get a slot and a connection.
 
-A replica takes as many requests as it has slots. When all are busy, requests wait in one queue per model that goes
-round the organisations, so that one with a thousand waiting does not stand before one with a single request.
-Health is asked of local engines five times a second; a replica that fails a request is out until it answers again.
+Who goes next, and where, is for ``scheduling`` to say; here are the clock, the futures and the sockets. A replica that
+cannot be connected to is left, and the request goes to another: nothing was sent, so nothing can be billed twice. Local
+engines are asked for their health five times a second, others while they are out.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
 from operator import attrgetter
-from types import TracebackType
 
-from openmaas.core.bounds import PROBE_INTERVAL_S, QUEUE_LENGTH_MAX, QUEUE_TIMEOUT_S
-from openmaas.core.errors import ClientLeft, NoReplica, OpenmaasError, Overloaded
-from openmaas.dialects.dialect import PLAIN, Manner
+from openmaas.core.bounds import COUNT_INTERVAL_S, PROBE_INTERVAL_S, QUEUE_TIMEOUT_S
+from openmaas.core.clock import Clock
+from openmaas.core.errors import ClientLeft, NoReplica, OpenmaasError
+from openmaas.dialects.dialect import Ask
+from openmaas.identity.face import Caller
 from openmaas.relay.door.message import Answer
-from openmaas.relay.upstream.place import Place
+from openmaas.relay.replica import Grant, Replica
 from openmaas.relay.upstream.pool import Pool
+from openmaas.scheduling.line import Line
+from openmaas.scheduling.prefix import chain_of
+from openmaas.scheduling.turn import BATCH, USUAL, Server, Turn
 
 
-class Replica:
-    """One engine: where it is, how many requests it has, whether it answers."""
+class ModelLine(Line):
+    """The line of one model, in real time."""
 
-    __slots__ = ("_line", "asked", "busy", "deployment_id", "local", "manner", "place", "ready", "served_name", "slots")
-
-    def __init__(
-        self,
-        deployment_id: str,
-        served_name: str,
-        place: Place,
-        slots: int,
-        *,
-        local: bool,
-        manner: Manner = PLAIN,
-    ) -> None:
-        self.deployment_id = deployment_id
-        self.served_name = served_name
-        self.place = place
-        self.slots = slots
-        self.manner = manner
-        self.local = local
-        self.busy = 0
-        self.asked = False  # for its health, and has not answered yet
-        self.ready = not local  # an endpoint elsewhere is taken to be up until a request fails
-        self._line: Line | None = None
-
-    def join(self, line: Line) -> None:
-        """Belong to the line of a model."""
-        self._line = line
-
-    def __enter__(self) -> Replica:
-        return self
-
-    def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.busy -= 1
-        if self._line is not None and self._line.waiting:
-            self._line.serve()
-
-    def tell(self, *, ready: bool) -> None:
-        """Note that it answers, or that it does not."""
-        if ready and not self.ready and self._line is not None:
-            self.ready = True
-            self._line.serve()
-        self.ready = ready
-
-
-class Line:
-    """The replicas of one model and the requests that wait for one."""
-
-    def __init__(self, model: str) -> None:
-        self.model = model
+    def __init__(self, model: str, pool: Pool, clock: Clock, routing: str, queueing: str) -> None:
+        super().__init__(model, routing, queueing)
         self.replicas: list[Replica] = []
-        self.waiting = 0
-        self._queues: OrderedDict[str, deque[asyncio.Future[Replica]]] = OrderedDict()
+        self._pool, self._now_s = pool, clock.mono_s
+        self._grants: set[Grant] = set()
+        self._counted_s = 0.0
 
-    async def take(self, organisation_id: str, answer: Answer) -> Replica:
-        """A slot of the least busy replica; leave it with ``with``. Raises ``NoReplica`` and ``Overloaded``, and
-        ``ClientLeft`` when nobody waits for ``answer`` any more."""
-        if not self.waiting:
-            best = self._best()
-            if best is not None:
-                best.busy += 1
-                return best
-        if not self.replicas:
-            raise NoReplica(f"{self.model} has no deployment", retry_after_s=5)
-        if (ahead := len(self._queues.get(organisation_id, ()))) >= QUEUE_LENGTH_MAX:
-            raise Overloaded(f"{ahead} requests of this organisation wait for {self.model}", retry_after_s=5)
-        return await self._wait(organisation_id, answer)
+    def turn(self, caller: Caller, ask: Ask, weight: int, prompt_tokens: int, output_tokens_max: int) -> Turn:
+        """A request as the line sees it; its answer is expected to be as long as others were."""
+        now_s = self._now_s()
+        return Turn(
+            caller.organisation_id,
+            prompt_tokens,
+            min(output_tokens_max, int(self.output_tokens_usual)),
+            told=_nobody,
+            band=BATCH if caller.price_class == "batch" else USUAL,
+            weight=weight,
+            needs=ask.needs,
+            arrived_s=now_s,
+            until_s=now_s + QUEUE_TIMEOUT_S,
+        )
+
+    async def take(self, turn: Turn, ask: Ask, answer: Answer) -> Grant:
+        """A slot for ``turn``, which is for ``ask``; leave it with ``with``. Raises ``NoReplica`` and
+        ``QueueFull``, ``ClientLeft`` when nobody waits for ``answer`` any more, and what keeps the last replica from
+        being reached."""
+        while True:
+            if not self.replicas:
+                raise NoReplica(f"{self.model} has no deployment", retry_after_s=5)
+            if len(self.replicas) > 1:
+                turn.chain = chain_of(ask.opening())
+            self.enter(turn, self._now_s())
+            if turn.server is None and turn.error is None:
+                turn.chain = turn.chain or chain_of(ask.opening())
+                await self._told(turn, answer)
+            if turn.error is not None:
+                raise turn.error
+            replica = turn.server
+            assert isinstance(replica, Replica)
+            try:
+                link = await self._pool.link(replica.place)
+            except OpenmaasError as error:
+                replica.failed(self._now_s(), unreachable=True)
+                self.back(turn, self._now_s())
+                if not any(each.ready for each in self.replicas):
+                    raise error from None
+            else:
+                grant = Grant(turn, replica, link, self._over)
+                self._grants.add(grant)
+                return grant
 
     def nearest(self) -> Replica:
         """The least busy replica that answers, for a question that takes no slot. Raises ``NoReplica``."""
         ready = [replica for replica in self.replicas if replica.ready]
         if not ready:
             raise NoReplica(f"{self.model} has no replica that is ready", retry_after_s=5)
-        return min(ready, key=attrgetter("busy"))
+        return min(ready, key=attrgetter("running"))
 
-    def serve(self) -> None:
-        """Give free slots to those who wait, one organisation after the other."""
-        while self._queues and (best := self._best()) is not None:
-            organisation_id, queue = next(iter(self._queues.items()))
-            waiter = queue.popleft()
-            del self._queues[organisation_id]
-            if queue:
-                self._queues[organisation_id] = queue  # to the end of the round
-            if not waiter.done():  # or its client has just left
-                best.busy += 1
-                waiter.set_result(best)
+    def renew(self, replicas: list[Replica]) -> None:
+        """These are there from now on; what runs on others runs to its end."""
+        self.replicas = replicas
+        self.servers: list[Server] = [*replicas]
+        self.serve(self._now_s())
 
-    async def _wait(self, organisation_id: str, answer: Answer) -> Replica:
+    def enter(self, turn: Turn, now_s: float) -> None:
+        """As ``Line``, after what was said meanwhile is counted: how busy each replica is depends on it."""
+        if len(self.replicas) > 1 and now_s - self._counted_s > COUNT_INTERVAL_S:
+            self._count(now_s)
+        super().enter(turn, now_s)
+
+    def serve(self, now_s: float) -> None:
+        """As ``Line``, after what was said meanwhile is counted: whose turn it is depends on it."""
+        if len(self.queue):
+            self._count(now_s)
+            super().serve(now_s)
+
+    def _count(self, now_s: float) -> None:
+        self._counted_s = now_s
+        for grant in self._grants:
+            said = grant.progress() if grant.progress is not None else 0
+            if said > grant.turn.said:
+                self.read(grant.turn)
+                self.wrote(grant.turn, said - grant.turn.said)
+
+    def _over(self, grant: Grant) -> None:
+        self._grants.discard(grant)
+        unread, said = grant.usage
+        self.end(grant.turn, said, self._now_s(), unread)
+
+    async def _told(self, turn: Turn, answer: Answer) -> None:
+        """Wait until it is served or refused."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def told(_turn: Turn) -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        def left() -> None:
+            if turn.server is None:  # else it has a slot, and gives it back
+                self.leave(turn)
+                turn.error = ClientLeft()
+                told(turn)
+
+        turn.told = told
         if answer.gone:
-            raise ClientLeft
-        waiter: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(organisation_id, deque()).append(waiter)
-        self.waiting += 1
-        self.serve()  # a slot may be free whose waiter has left
-        answer.on_gone = waiter.cancel
+            left()
+        answer.on_gone = left
         try:
-            await asyncio.wait([waiter], timeout=QUEUE_TIMEOUT_S)
+            await waiter
         finally:
-            self.waiting -= 1
             answer.on_gone = None
-        if waiter.cancelled():
-            self._forget(organisation_id, waiter)
-            raise ClientLeft
-        if not waiter.done():
-            self._forget(organisation_id, waiter)
-            ready = any(replica.ready for replica in self.replicas)
-            refusal = Overloaded if ready else NoReplica
-            raise refusal(f"{self.model} had no free slot in {QUEUE_TIMEOUT_S:.0f} s", retry_after_s=5)
-        return waiter.result()
 
-    def _forget(self, organisation_id: str, waiter: asyncio.Future[Replica]) -> None:
-        """It waits no longer; ``serve`` may have passed it over already."""
-        queue = self._queues.get(organisation_id, ())
-        if waiter in queue:
-            self._queues[organisation_id].remove(waiter)
-            if not queue:
-                del self._queues[organisation_id]
 
-    def _best(self) -> Replica | None:
-        best: Replica | None = None
-        for replica in self.replicas:
-            if replica.ready and replica.busy < replica.slots and (best is None or replica.busy < best.busy):
-                best = replica
-        return best
+def _nobody(_turn: Turn) -> None:
+    """It was served at once: nobody waits to be told."""
 
 
 class Replicas:
     """All lines, renewed with the catalogue."""
 
-    def __init__(self, pool: Pool) -> None:
-        self.lines: dict[str, Line] = {}
-        self._pool = pool
+    def __init__(self, pool: Pool, clock: Clock, routing: str = "affinity", queueing: str = "fair") -> None:
+        self.lines: dict[str, ModelLine] = {}
+        self._pool, self._clock = pool, clock
+        self._routing, self._queueing = routing, queueing
 
-    def line(self, model: str) -> Line:
+    def line(self, model: str) -> ModelLine:
         """The line of a model; an empty one when it has no deployment."""
         found = self.lines.get(model)
         if found is None:
-            found = self.lines[model] = Line(model)
+            found = ModelLine(model, self._pool, self._clock, self._routing, self._queueing)
+            self.lines[model] = found
         return found
 
     def renew(self, wanted: dict[str, list[Replica]]) -> None:
         """Take the new list of replicas; one that is known keeps its state and its requests."""
         known = {(r.deployment_id, r.served_name): r for line in self.lines.values() for r in line.replicas}
         for model in {*wanted, *self.lines}:
-            line = self.line(model)
-            line.replicas = [known.get((r.deployment_id, r.served_name), r) for r in wanted.get(model, [])]
-            for replica in line.replicas:
-                replica.join(line)
-            line.serve()
+            found = [known.get((r.deployment_id, r.served_name), r) for r in wanted.get(model, [])]
+            self.line(model).renew(found)
 
     async def probe(self) -> None:
-        """Ask local engines for their health until cancelled; others come back after one interval. One that is slow to
+        """Ask replicas whether they live, and refuse who has waited too long, until cancelled. One that is slow to
         answer is waited for alone."""
         async with asyncio.TaskGroup() as group:
             while True:
-                for replica in [each for line in self.lines.values() for each in line.replicas if not each.asked]:
-                    if replica.local:
-                        replica.asked = True
-                        group.create_task(self._probe(replica))
-                    else:
-                        replica.tell(ready=True)
+                for line in self.lines.values():
+                    line.expire(self._clock.mono_s())
+                    for replica in line.replicas:
+                        replica.warmth = replica.health.warmth(self._clock.mono_s())
+                        if not replica.asked and (replica.local or not replica.ready):
+                            replica.asked = True
+                            group.create_task(self._probe(line, replica))
                 await asyncio.sleep(PROBE_INTERVAL_S)
 
-    async def _probe(self, replica: Replica) -> None:
+    async def _probe(self, line: ModelLine, replica: Replica) -> None:
+        """An endpoint elsewhere has no page for its health that all know; that it answers at all is enough."""
         try:
-            status, _, _ = await self._pool.get(replica.place, b"/health")
+            target = b"/health" if replica.local else replica.place.prefix + b"/models"
+            status, _, _ = await self._pool.get(replica.place, target)
         except OpenmaasError:
             status = 0
         finally:
             replica.asked = False
-        replica.tell(ready=status == 200)
+        well = status == 200 if replica.local else 0 < status < 500
+        if replica.lives(self._clock.mono_s(), well=well):
+            line.serve(self._clock.mono_s())

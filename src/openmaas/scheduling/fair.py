@@ -4,8 +4,8 @@ Each tenant has a counter of the tokens it was given, by its weight: a prompt's 
 replica held of it, an answer's as it is said (VTC, Sheng et al., OSDI '24, https://arxiv.org/abs/2401.00588). Who comes
 back to the queue starts no lower than the least of those who wait, so that nobody saves up. Of the tenants within
 ``slack`` tokens of the least, the request whose prefix a free replica holds the most of goes first: the deficit of DLPM
-(Cao et al., https://arxiv.org/abs/2501.14312) is what a counter may still rise. So two tenants that both wait were never
-given more than 2 × (slack + the most that one may have under way) apart.
+(Cao et al., https://arxiv.org/abs/2501.14312) is what a counter may still rise. So what two tenants that both wait were
+given is never more than 2 × (slack + the most that one may have under way) apart.
 
 The queue is bounded. When it is full, the last request of the tenant with the longest line of all has to go, whoever
 came; so one who floods it is refused, and the others are not.
@@ -13,21 +13,13 @@ came; so one who floods it is refused, and the others are not.
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Protocol
 
-from openmaas.core.bounds import QUEUE_LENGTH_MAX, QUEUE_LENGTH_OF_ALL_MAX, TENANTS_REMEMBERED
+from openmaas.core.bounds import QUEUE_LENGTH_MAX, QUEUE_LENGTH_OF_ALL_MAX, SLACK_TOKENS
+from openmaas.scheduling.band import Band
 from openmaas.scheduling.turn import BATCH, Server, Turn
-
-#: How far apart tenants may be before a held prefix does not count any more, in weighted tokens.
-SLACK_TOKENS = 2_000.0
-#: So many tenants, and of each so many requests, are compared for their prefixes.
-TENANTS_LOOKED_AT, TURNS_LOOKED_AT = 16, 8
-#: So often others of its tenant's may go before the first in a line.
-PASSED_MAX = 8
 
 
 class Queue(Protocol):
@@ -52,7 +44,7 @@ class Queue(Protocol):
         """It is served at once, and did not wait."""
 
     def charge(self, turn: Turn, tokens: float) -> None:
-        """The tenant was given so many weighted tokens."""
+        """The tenant was given so many weighted tokens; fewer than none when it had been charged for too many."""
 
     def before(self, turn: Turn) -> float:
         """The weighted tokens that would be given before ``turn``, if it came now."""
@@ -70,7 +62,7 @@ class Fair:
         own_max: int = QUEUE_LENGTH_MAX,
         all_max: int = QUEUE_LENGTH_OF_ALL_MAX,
     ) -> None:
-        self._bands = [_Band(slack_tokens) for _ in range(BATCH + 1)]
+        self._bands = [Band(slack_tokens) for _ in range(BATCH + 1)]
         self._own_max, self._all_max = own_max, all_max
 
     def __len__(self) -> int:
@@ -106,12 +98,11 @@ class Fair:
 
     def join(self, turn: Turn) -> None:
         """See ``Queue``."""
-        self._bands[turn.band].lift(turn.tenant)
+        self._bands[turn.band].join(turn.tenant)
 
     def charge(self, turn: Turn, tokens: float) -> None:
         """See ``Queue``."""
-        counters = self._bands[turn.band].counters
-        counters[turn.tenant] = counters.get(turn.tenant, 0.0) + tokens / turn.weight
+        self._bands[turn.band].charge(turn.tenant, tokens / turn.weight)
 
     def before(self, turn: Turn) -> float:
         """See ``Queue``. Its own tenant's requests, and of every other as much by weight, if it has as much; all of
@@ -134,108 +125,7 @@ class Fair:
 
     def counter(self, tenant: str, band: int) -> float:
         """The weighted tokens that a tenant was given, since it is remembered."""
-        return self._bands[band].counters.get(tenant, 0.0)
-
-
-class _Band:
-    """Tenants that wait in one band, and the counters of all that are remembered."""
-
-    def __init__(self, slack_tokens: float) -> None:
-        self.counters: dict[str, float] = {}
-        self.lines: dict[str, deque[Turn]] = {}
-        self.sizes: dict[str, float] = {}  # of all that a tenant has waiting
-        self.count = 0
-        self._slack = slack_tokens
-        self._last = 0.0  # the counter of who left last, when nobody waits any more
-        self._heap: list[tuple[float, str]] = []  # one entry for each line, no higher than its counter …
-        self._entered: set[str] = set()  # … and for some who wait no more, until it is met
-
-    def turns(self) -> Iterator[Turn]:
-        for line in self.lines.values():
-            yield from line
-
-    def weight_of(self, tenant: str) -> float:
-        return self.lines[tenant][0].weight
-
-    def lift(self, tenant: str) -> None:
-        """Whoever comes, or comes back, begins no lower than those who wait, or than the last who did."""
-        floor = self._least() if self.lines else self._last
-        self.counters[tenant] = max(floor, self.counters.get(tenant, 0.0))
-        if not self.lines:
-            self._last = self.counters[tenant]
-        if len(self.counters) > TENANTS_REMEMBERED:
-            self._forget()
-
-    def add(self, turn: Turn) -> None:
-        line = self.lines.get(turn.tenant)
-        if line is None:
-            self.lift(turn.tenant)
-            line = self.lines[turn.tenant] = deque()
-            self.sizes[turn.tenant] = 0.0
-            if turn.tenant not in self._entered:
-                self._entered.add(turn.tenant)
-                heapq.heappush(self._heap, (self.counters[turn.tenant], turn.tenant))
-        line.append(turn)
-        self.sizes[turn.tenant] += turn.size
-        self.count += 1
-
-    def remove(self, turn: Turn) -> None:
-        line = self.lines.get(turn.tenant)
-        if line is None or turn not in line:
-            return
-        line.remove(turn)
-        self.count -= 1
-        self.sizes[turn.tenant] -= turn.size
-        if not line:
-            self._last = self.counters[turn.tenant]
-            del self.lines[turn.tenant], self.sizes[turn.tenant]
-
-    def next(self, servers: Sequence[Server]) -> tuple[Turn, Server] | None:
-        looked: list[tuple[float, str]] = []
-        best: tuple[int, Turn, Server] | None = None
-        while len(looked) < TENANTS_LOOKED_AT and self.lines:
-            counter = self._least()
-            if best is not None and counter > looked[0][0] + self._slack:
-                break
-            looked.append(heapq.heappop(self._heap))
-            for turn in islice(self.lines[looked[-1][1]], TURNS_LOOKED_AT):
-                for server in servers:
-                    if server.takes(turn) and (best is None or server.cached(turn) > best[0]):
-                        best = (server.cached(turn), turn, server)
-                if best is not None and turn.passed >= PASSED_MAX:
-                    break
-            if len(looked) == len(self.lines):
-                break
-        for entry in looked:
-            heapq.heappush(self._heap, entry)
-        if best is None:
-            return None
-        _, turn, server = best
-        for before in self.lines[turn.tenant]:
-            if before is turn:
-                break
-            before.passed += 1
-        self.remove(turn)
-        return turn, server
-
-    def _least(self) -> float:
-        """The least counter of those who wait; its tenant is on top of the heap. Counters only rise, so an entry that
-        is too low is put right when it is met."""
-        while True:
-            counter, tenant = self._heap[0]
-            if tenant not in self.lines:
-                heapq.heappop(self._heap)
-                self._entered.discard(tenant)
-            elif self.counters[tenant] > counter:
-                heapq.heapreplace(self._heap, (self.counters[tenant], tenant))
-            else:
-                return counter
-
-    def _forget(self) -> None:
-        """The lower half of those who do not wait: they would be lifted anyway."""
-        idle = sorted((counter, tenant) for tenant, counter in self.counters.items() if tenant not in self.lines)
-        for _, tenant in idle[: len(idle) // 2]:
-            del self.counters[tenant]
+        return self._bands[band].counter(tenant)
 
 
 class FirstCome:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 from openmaas.core.bounds import RATE_MEMORY_S, RETRY_AFTER_S_DEFAULT, RETRY_AFTER_S_MAX
-from openmaas.core.errors import Overloaded
+from openmaas.core.errors import NoReplica, QueueFull
 from openmaas.scheduling.choose import RULES, Choose
 from openmaas.scheduling.fair import QUEUES, Queue
 from openmaas.scheduling.turn import OUTPUT_WEIGHT, Server, Turn
@@ -62,15 +62,19 @@ class Line:
     def wrote(self, turn: Turn, tokens: int) -> None:
         """So many tokens more of its answer were said."""
         assert turn.server is not None
-        self.queue.charge(turn, OUTPUT_WEIGHT * tokens)
+        self._charge(turn, OUTPUT_WEIGHT * tokens)
+        turn.said += tokens
         said = min(tokens, turn.writing)
         turn.writing -= said
         turn.server.writing -= said
 
-    def end(self, turn: Turn, output_tokens: int, now_s: float) -> None:
-        """Its answer, of so many tokens in all, is over, and its slot free."""
+    def end(self, turn: Turn, output_tokens: int, now_s: float, unread_tokens: int | None = None) -> None:
+        """Its answer, of so many tokens in all, is over, and its slot free. ``unread_tokens`` are those of the prompt
+        that the replica did not hold, if it said so: what was charged by an estimate is put right."""
         server = turn.server
         assert server is not None
+        if unread_tokens is not None:
+            self._charge(turn, unread_tokens + OUTPUT_WEIGHT * output_tokens - turn.charged)
         self.read(turn)
         server.writing -= turn.writing
         server.running -= 1
@@ -81,6 +85,11 @@ class Line:
             self._rate.add(turn.prompt_tokens + OUTPUT_WEIGHT * output_tokens, now_s - self._waited_since_s)
             self.serve(now_s)
             self._waited_since_s = now_s if len(self.queue) else None
+
+    def back(self, turn: Turn, now_s: float) -> None:
+        """Its server could not be reached: nothing was used, and it may enter again."""
+        self.end(turn, 0, now_s, 0)
+        turn.server = None
 
     def serve(self, now_s: float) -> None:
         """Give what is free to those who wait."""
@@ -110,12 +119,18 @@ class Line:
         server.running += 1
         server.reading += unread
         server.writing += turn.writing
-        self.queue.charge(turn, unread)
+        turn.charged = turn.said = 0
+        self._charge(turn, unread)
         turn.told(turn)
+
+    def _charge(self, turn: Turn, tokens: int) -> None:
+        turn.charged += tokens
+        self.queue.charge(turn, tokens)
 
     def _refuse(self, turn: Turn, why: str, wait_s: float | None) -> None:
         after_s = RETRY_AFTER_S_DEFAULT if wait_s is None else min(max(1.0, wait_s), RETRY_AFTER_S_MAX)
-        turn.error = Overloaded(why, retry_after_s=math.ceil(after_s))
+        refusal = QueueFull if any(server.ready for server in self.servers) else NoReplica
+        turn.error = refusal(why, retry_after_s=math.ceil(after_s))
         turn.told(turn)
 
 

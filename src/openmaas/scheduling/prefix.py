@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from zlib import crc32
 
-BLOCK_BYTES = 2048
-BLOCK_TOKENS = 512
+from openmaas.core.bounds import BLOCK_BYTES
 
 Chain = tuple[int, ...]
 

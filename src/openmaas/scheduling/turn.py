@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
+from openmaas.core.bounds import BATCH_LEAVES, BLOCK_TOKENS
 from openmaas.core.errors import OpenmaasError
-from openmaas.scheduling.prefix import BLOCK_TOKENS, Chain, Prefixes
+from openmaas.scheduling.prefix import Chain, Prefixes
 
 #: Bands of priority: one is served only while nobody of an earlier one waits.
 URGENT, USUAL, BATCH = range(3)
-#: Slots that batch work leaves free on every replica that has more: whoever comes meanwhile need not wait for it.
-BATCH_LEAVES = 1
 #: What a token of an answer counts beside one of a prompt (VTC, OSDI '24, §4.1: as vendors price them).
 OUTPUT_WEIGHT = 2
 
@@ -20,7 +19,7 @@ class Server:
     """``slots`` requests at once, of which ``running`` are taken; ``reading`` and ``writing`` are the tokens of prompts
     and answers that are still to be read and said. ``lacks`` names what it cannot do."""
 
-    __slots__ = ("lacks", "prefixes", "reading", "ready", "running", "slots", "warmth", "weight", "writing")
+    __slots__ = ("lacks", "prefixes", "reading", "ready", "running", "slots", "trial", "warmth", "weight", "writing")
 
     def __init__(self, slots: int, prefixes: Prefixes, *, weight: float = 1.0, lacks: frozenset[str] = frozenset()):
         self.slots = slots
@@ -29,11 +28,14 @@ class Server:
         self.lacks = lacks
         self.ready = True
         self.warmth = 1.0  # less than 1 while it has just begun: see ``health``
+        self.trial = False  # it had failed, and gets one request to show that it works
         self.running = self.reading = self.writing = 0
 
     def takes(self, turn: Turn) -> bool:
         """Whether it could serve ``turn`` now."""
-        slots = self.slots - BATCH_LEAVES if turn.band == BATCH and self.slots > 1 else self.slots
+        slots = 1 if self.trial else self.slots
+        if turn.band == BATCH and slots > 1:
+            slots -= BATCH_LEAVES
         return self.ready and self.running < slots and not (turn.needs and turn.needs & self.lacks)
 
     def cached(self, turn: Turn) -> int:
@@ -49,6 +51,7 @@ class Turn:
         "arrived_s",
         "band",
         "chain",
+        "charged",
         "error",
         "granted_s",
         "needs",
@@ -56,6 +59,7 @@ class Turn:
         "passed",
         "prompt_tokens",
         "reading",
+        "said",
         "server",
         "tenant",
         "told",
@@ -92,6 +96,7 @@ class Turn:
         self.server: Server | None = None
         self.error: OpenmaasError | None = None
         self.reading = self.writing = 0  # what of it its server still has to do
+        self.charged = self.said = 0  # weighted tokens, and tokens of its answer, since it was granted
 
     @property
     def size(self) -> int:

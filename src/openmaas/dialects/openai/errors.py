@@ -37,6 +37,7 @@ TABLE: dict[type[OpenmaasError], tuple[int, str]] = {
     e.EngineFailed: (502, "server_error"),
     e.EngineTimedOut: (504, "server_error"),
     e.Overloaded: (503, "server_error"),
+    e.QueueFull: (429, "rate_limit_error"),
     e.JournalFull: (503, "server_error"),
     e.StoreFailed: (503, "server_error"),
     e.PullFailed: (500, "server_error"),

@@ -16,7 +16,7 @@ from openmaas.core.bounds import CHOICES_MAX, MEDIA_TOKENS, TEMPLATE_TOKENS, TEX
 from openmaas.core.errors import BodyInvalid, FieldInvalid, FieldMissing
 from openmaas.core.usage import Units
 from openmaas.dialects.asked import Asked
-from openmaas.dialects.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, Manner, Reading, Ticket
+from openmaas.dialects.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, SPECIAL, Manner, Reading, Ticket
 from openmaas.dialects.engine.heed import heeds
 from openmaas.dialects.openai.answer import Stream, renamed, renamer
 from openmaas.dialects.openai.chat import NOT_FORWARDED, check_format, conversation
@@ -32,6 +32,8 @@ _prompts = msgspec.json.Decoder(list[str | int | list[int]])
 _encode = msgspec.json.Encoder().encode
 #: The kinds of request that generate; the others have one answer, which is no stream.
 _GENERATING = ("chat", "completions")
+#: The members in which a prompt stands, in its order.
+_OPENING = ("tools", "messages", "prompt", "input")
 _FORCED_USAGE = msgspec.Raw(b'{"include_usage":true}')
 
 
@@ -107,6 +109,15 @@ class Ask:
         if self.kind not in _GENERATING:
             return 0
         return min(default if self.output_tokens is None else self.output_tokens, context_tokens)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Those of ``SPECIAL`` that it has."""
+        return SPECIAL & self.members.keys()
+
+    def opening(self) -> bytes:
+        """The caller's own bytes: tools, as templates put them first, and what is said or embedded."""
+        return b"".join([bytes(self.members[name]) for name in _OPENING if name in self.members])
 
     def forward(self, served_name: str, output_tokens: int, manner: Manner) -> bytes:
         """The body for the engine: its own model name, usage always on, and the cap by the engine's names for it,

@@ -32,6 +32,7 @@ TABLE: dict[type[OpenmaasError], str] = {
     e.Failed: "server_error",
     e.EngineFailed: "server_error",
     e.Overloaded: "server_error",
+    e.QueueFull: "rate_limit_exceeded",
     e.JournalFull: "server_error",
     e.StoreFailed: "server_error",
     e.PullFailed: "server_error",
@@ -39,7 +40,7 @@ TABLE: dict[type[OpenmaasError], str] = {
 }
 #: What a caller that takes nothing but events is told in them, though nothing was sent: the codes that clients act on.
 #: The same said by a status is final for codex, and its words are lost.
-IN_EVENTS = (e.ContextExceeded, e.InsufficientFunds, e.LimitReached)
+IN_EVENTS = (e.ContextExceeded, e.InsufficientFunds, e.LimitReached, e.QueueFull)
 
 
 def failure(error: OpenmaasError) -> dict[str, str]:

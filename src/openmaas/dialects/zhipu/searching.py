@@ -53,6 +53,7 @@ class Searching:
     memory = None
     choices = 1
     units: Units = (("call", 1),)
+    needs: frozenset[str] = frozenset()
 
     def __init__(self, body: bytes | bytearray) -> None:
         members = {name: value for name, value in members_of(body).items() if value != _NULL}
@@ -73,6 +74,10 @@ class Searching:
     def output_tokens_max(self, _default: int, _context_tokens: int) -> int:
         """See ``Ask``."""
         return 0
+
+    def opening(self) -> bytes:
+        """See ``Ask``: two searches share nothing."""
+        return b""
 
     def forward(self, served_name: str, _output_tokens: int, _manner: Manner) -> bytes:
         """See ``Ask``."""

@@ -161,6 +161,12 @@ class Link(asyncio.Protocol):
         self._done = False
         self.deadline_s = self.now_s() + bounds.FIRST_BYTE_TIMEOUT_S
 
+    def give_back(self) -> None:
+        """Keep it for the next request: it was not needed."""
+        if not self.transport.is_closing():
+            self.kept = True
+            self._keep(self)
+
     def read(self, *, go: bool) -> None:
         """Take bytes, or do not."""
         if go and not self._reading:
@@ -274,8 +280,7 @@ class Link(asyncio.Protocol):
         self.exchange = None
         self.deadline_s = _NEVER
         if self._keeps and not exchange.cancelled and not self.transport.get_write_buffer_size():
-            self.kept = True
-            self._keep(self)
+            self.give_back()
         else:
             self.transport.close()
         exchange.complete()

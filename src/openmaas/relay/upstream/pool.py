@@ -21,11 +21,16 @@ class Pool:
         self._idle: dict[str, deque[tuple[float, Link]]] = {}
         self._links: set[Link] = set()
 
-    async def post(self, place: Place, target: bytes, headers: bytes, body: bytes, sink: Sink) -> Exchange:
-        """Send a request with a whole body. Raises ``EngineFailed`` when nobody can be reached."""
-        head = place.head(b"POST", target, b"%bcontent-length: %d\r\n" % (headers, len(body)))
+    async def link(self, place: Place) -> Link:
+        """A connection for one request: one that was kept, or a fresh one. Raises ``EngineFailed`` when nobody can be
+        reached."""
+        return self._take(place) or await self.connect(place)
+
+    def post(self, link: Link, target: bytes, headers: bytes, body: bytes, sink: Sink) -> Exchange:
+        """Send a request with a whole body."""
+        head = link.place.head(b"POST", target, b"%bcontent-length: %d\r\n" % (headers, len(body)))
         exchange = Exchange(sink)
-        exchange.send(self._take(place) or await self.connect(place), (head, body), whole=True)
+        exchange.send(link, (head, body), whole=True)
         return exchange
 
     async def begin(self, place: Place, method: bytes, target: bytes, headers: bytes, sink: Sink) -> Exchange:
@@ -47,7 +52,7 @@ class Pool:
     async def _whole(self, place: Place, parts: tuple[bytes, ...], timeout_s: float) -> tuple[int, Headers, bytes]:
         sink = _Whole()
         exchange = Exchange(sink)
-        exchange.send(self._take(place) or await self.connect(place), parts, whole=True)
+        exchange.send(await self.link(place), parts, whole=True)
         try:
             # In a task of its own: a walk is none, and a time-out needs one.
             return await asyncio.ensure_future(sink.within(timeout_s))

@@ -1,0 +1,100 @@
+"""One engine: where it is and how it is spoken to, whether it answers, and a request's hold on one of its slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+from openmaas.core.bounds import PREFIX_BLOCKS_MAX
+from openmaas.core.usage import Usage
+from openmaas.dialects.dialect import PLAIN, Manner
+from openmaas.relay.upstream.link import Exchange, Link
+from openmaas.relay.upstream.place import Place, Sink
+from openmaas.relay.upstream.pool import Pool
+from openmaas.scheduling.health import Health
+from openmaas.scheduling.prefix import Prefixes
+from openmaas.scheduling.turn import Server, Turn
+
+
+class Replica(Server):
+    """A server that the relay can reach. A ``local`` one is not taken to be up until it says so."""
+
+    __slots__ = ("asked", "deployment_id", "health", "local", "manner", "place", "served_name")
+
+    def __init__(
+        self,
+        deployment_id: str,
+        served_name: str,
+        place: Place,
+        slots: int,
+        *,
+        local: bool,
+        manner: Manner = PLAIN,
+        lacks: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__(slots, Prefixes(PREFIX_BLOCKS_MAX), lacks=lacks)
+        self.deployment_id = deployment_id
+        self.served_name = served_name
+        self.place = place
+        self.manner = manner
+        self.local = local
+        self.health = Health()
+        self.asked = False  # whether it lives, and has not answered yet
+        self.ready = not local
+
+    def failed(self, now_s: float, *, unreachable: bool) -> None:
+        """A request failed at it."""
+        if self.health.failed(now_s, unreachable=unreachable):
+            self.ready, self.trial = False, True
+
+    def worked(self) -> None:
+        """It answered a request."""
+        self.health.worked()
+        self.trial = False
+
+    def lives(self, now_s: float, *, well: bool) -> bool:
+        """It was asked whether it lives, and this is what it said; returns whether it is to be used now and was not
+        before."""
+        came = well and not self.ready and now_s >= self.health.out_until_s
+        if came:
+            self.health.came(now_s)
+            self.prefixes.clear()  # what was started again has forgotten what it had read
+        self.ready = came or (self.ready and well)
+        return came
+
+
+class Grant:
+    """A slot of a replica for the length of a ``with``, and a connection to it. ``progress`` says how many tokens of
+    the answer were said, and ``usage`` at the end how many of the prompt were read anew and of the answer said."""
+
+    __slots__ = ("_link", "_over", "progress", "replica", "turn", "usage")
+
+    def __init__(self, turn: Turn, replica: Replica, link: Link, over: Callable[[Grant], None]) -> None:
+        self.turn, self.replica, self._over = turn, replica, over
+        self._link: Link | None = link
+        self.progress: Callable[[], int] | None = None
+        self.usage: tuple[int, int] = 0, 0
+
+    def send(self, pool: Pool, target: bytes, headers: bytes, body: bytes, sink: Sink) -> Exchange:
+        """Send the request, once."""
+        link, self._link = self._link, None
+        assert link is not None
+        return pool.post(link, self.replica.place.prefix + target, headers, body, sink)
+
+    def settle(self, usage: Usage, now_s: float, *, answered: bool) -> None:
+        """What was really used, and whether the replica answered at all."""
+        self.usage = max(0, usage.prompt_tokens - usage.cached_tokens), usage.completion_tokens
+        if answered:
+            self.replica.worked()
+        elif self._link is None:
+            self.replica.failed(now_s, unreachable=False)
+
+    def __enter__(self) -> Grant:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if self._link is not None:
+            self._link.give_back()
+        self._over(self)

@@ -1,0 +1,151 @@
+"""One model on several replicas, and several customers before one: who is asked, and who waits."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from installation import Installation, free_port
+from openmaas.core.bounds import BLOCK_BYTES
+
+
+class Engine:
+    """A small OpenAI endpoint that answers with its own name, or with an error status."""
+
+    def __init__(self, name: str, port: int = 0) -> None:
+        self.name, self.status, self.asked = name, 200, 0
+        engine = self
+
+        class Visit(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self.tell(200, {"data": []})
+
+            def do_POST(self) -> None:
+                engine.asked += 1
+                self.rfile.read(int(self.headers["content-length"]))
+                message = {"role": "assistant", "content": engine.name}
+                usage = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+                choice = {"index": 0, "message": message, "finish_reason": "stop"}
+                self.tell(engine.status, {"id": "x", "model": "m", "choices": [choice], "usage": usage})
+
+            def tell(self, status: int, body: dict[str, Any]) -> None:
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("content-length", str(len(data)))
+                self.send_header("connection", "close")  # one that is stopped serves nobody on an old connection
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port or free_port()), Visit)
+        self.port = self._server.server_port
+        Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def engines() -> Iterator[list[Engine]]:
+    made = [Engine(name) for name in ("one", "two", "three")]
+    yield made
+    for each in made:
+        with suppress(OSError):
+            each.stop()
+
+
+def offer(house: Installation, model: str, ports: list[int]) -> None:
+    assert house.admin("POST", "/models", {"name": model, "context_tokens": 200_000})[0] == 201
+    assert house.admin("POST", "/prices", {"model": model, "input": "1", "output": "1"})[0] == 201
+    for port in ports:
+        url = f"http://127.0.0.1:{port}/v1"
+        made = {"model": model, "kind": "openai_http", "url": url, "slots": 50}
+        assert house.admin("POST", "/deployments", made)[0] == 201
+    house.ready(model)
+    deadline = time.monotonic() + 20
+    while len(json.loads(house.ask("GET", "/readyz")[2])["models"][model]["replicas"]) < len(ports):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def said(house: Installation, model: str, text: str = "hello") -> str:
+    body = {"model": model, "messages": [{"role": "user", "content": text}]}
+    status, _, answer = house.ask("POST", "/v1/chat/completions", body)
+    assert status == 200, answer
+    return str(json.loads(answer)["choices"][0]["message"]["content"])
+
+
+def test_a_conversation_goes_on_where_its_beginning_is_held(echo: Installation, engines: list[Engine]) -> None:
+    offer(echo, "held", [each.port for each in engines])
+    texts = [f"{number} " + "word " * BLOCK_BYTES for number in range(12)]
+    first = [said(echo, "held", text) for text in texts]
+    assert len(set(first)) > 1  # new ones are spread
+    assert [said(echo, "held", text + " and more") for text in texts] == first
+
+
+def test_what_cannot_be_reached_is_left_and_nobody_notices(echo: Installation, engines: list[Engine]) -> None:
+    offer(echo, "gone", [each.port for each in engines])
+    with ThreadPoolExecutor(4) as pool:
+        assert "one" in list(pool.map(lambda _: said(echo, "gone"), range(40)))
+        engines[0].stop()
+        assert set(pool.map(lambda _: said(echo, "gone"), range(40))) <= {"two", "three"}
+    back = Engine("one again", engines[0].port)
+    try:
+        deadline = time.monotonic() + 30
+        while "one again" not in {said(echo, "gone") for _ in range(10)}:  # the fresh one is spared at first
+            assert time.monotonic() < deadline
+    finally:
+        back.stop()
+
+
+def test_a_replica_whose_proxy_says_that_it_is_not_there_is_out(echo: Installation, engines: list[Engine]) -> None:
+    offer(echo, "behind", [each.port for each in engines[:2]])
+    engines[0].status = 503
+    body = {"model": "behind", "messages": [{"role": "user", "content": "hello"}]}
+    answers = [echo.ask("POST", "/v1/chat/completions", body)[0] for _ in range(60)]
+    assert answers.count(200) > 40
+    assert engines[0].asked < 15
+
+
+def test_who_floods_a_model_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    house = Installation(tmp_path / "data")
+    house.start()
+    house.ready()
+    try:
+        assert house.admin("POST", "/models", {"name": "slow", "context_tokens": 4096})[0] == 201
+        assert house.admin("POST", "/prices", {"model": "slow", "input": "1", "output": "1"})[0] == 201
+        options = {"tokens": 4, "pace_ms": 25}
+        made = {"model": "slow", "kind": "echo", "slots": 2, "options": options}
+        assert house.admin("POST", "/deployments", made)[0] == 201
+        house.ready("slow")
+        (_, flood), (_, quiet) = house.organisation("5"), house.organisation("5")
+
+        def ask(key: str) -> float:
+            body = {"model": "slow", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+            began = time.monotonic()
+            assert house.ask("POST", "/v1/chat/completions", body, key=key)[0] == 200
+            return time.monotonic() - began
+
+        alone = max(ask(quiet) for _ in range(3))
+        with ThreadPoolExecutor(60) as pool:
+            waiting = [pool.submit(ask, flood) for _ in range(60)]
+            time.sleep(0.5)
+            beside = sorted(ask(quiet) for _ in range(8))
+            assert not all(each.done() for each in waiting)
+            longest = max(each.result() for each in waiting)
+        assert beside[4] < alone + longest / 4
+    finally:
+        house.end()
