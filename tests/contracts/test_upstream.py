@@ -11,8 +11,8 @@ import pytest
 from openmaas.core.bounds import CLOSED_NOTICE_S, PROBE_INTERVAL_S
 from openmaas.core.clock import Clock
 from openmaas.core.errors import EngineFailed, OpenmaasError
-from openmaas.relay.replica import Replica
-from openmaas.relay.replicas import Replicas
+from openmaas.relay.lines.replica import Replica
+from openmaas.relay.lines.replicas import Replicas
 from openmaas.relay.upstream.link import Exchange
 from openmaas.relay.upstream.place import Headers, Place
 from openmaas.relay.upstream.pool import Pool

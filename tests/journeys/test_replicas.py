@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 import pytest
@@ -23,6 +26,9 @@ class Engine:
 
     def __init__(self, name: str, port: int = 0) -> None:
         self.name, self.status, self.asked = name, 200, 0
+        self.takes_s = 0.0
+        self.running = self.running_most = 0
+        self._lock = Lock()
         engine = self
 
         class Visit(BaseHTTPRequestHandler):
@@ -32,11 +38,17 @@ class Engine:
                 self.tell(200, {"data": []})
 
             def do_POST(self) -> None:
-                engine.asked += 1
+                with engine._lock:
+                    engine.asked += 1
+                    engine.running += 1
+                    engine.running_most = max(engine.running, engine.running_most)
                 self.rfile.read(int(self.headers["content-length"]))
+                time.sleep(engine.takes_s)
                 message = {"role": "assistant", "content": engine.name}
                 usage = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
                 choice = {"index": 0, "message": message, "finish_reason": "stop"}
+                with engine._lock:
+                    engine.running -= 1
                 self.tell(engine.status, {"id": "x", "model": "m", "choices": [choice], "usage": usage})
 
             def tell(self, status: int, body: dict[str, Any]) -> None:
@@ -67,16 +79,18 @@ def engines() -> Iterator[list[Engine]]:
             each.stop()
 
 
-def offer(house: Installation, model: str, ports: list[int]) -> None:
+def offer(house: Installation, model: str, ports: list[int], slots: int = 50) -> None:
     assert house.admin("POST", "/models", {"name": model, "context_tokens": 200_000})[0] == 201
     assert house.admin("POST", "/prices", {"model": model, "input": "1", "output": "1"})[0] == 201
     for port in ports:
         url = f"http://127.0.0.1:{port}/v1"
-        made = {"model": model, "kind": "openai_http", "url": url, "slots": 50}
+        made = {"model": model, "kind": "openai_http", "url": url, "slots": slots}
         assert house.admin("POST", "/deployments", made)[0] == 201
     house.ready(model)
     deadline = time.monotonic() + 20
-    while len(json.loads(house.ask("GET", "/readyz")[2])["models"][model]["replicas"]) < len(ports):
+    while len(json.loads(house.ask("GET", "/readyz")[2])["models"].get(model, {"replicas": []})["replicas"]) < len(
+        ports
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -147,5 +161,44 @@ def test_who_floods_a_model_keeps_nobody_else_waiting(tmp_path: Path) -> None:
             assert not all(each.done() for each in waiting)
             longest = max(each.result() for each in waiting)
         assert beside[4] < alone + longest / 4
+    finally:
+        house.end()
+
+
+@pytest.mark.parametrize("relays", [1, 4, 16])
+def test_all_relays_share_one_queue_and_outlive_its_owner(tmp_path: Path, engines: list[Engine], relays: int) -> None:
+    house = Installation(tmp_path / "data", relays=str(relays))
+    house.start()
+    house.ready()
+    engine = engines[0]
+    engine.takes_s = 0.05
+    try:
+        models = [f"m{number}" for number in range(4)]  # owned by several relays
+        for model in models:
+            offer(house, model, [engine.port], slots=1)
+        time.sleep(2)  # every relay has heard of them
+        with ThreadPoolExecutor(40) as pool:
+            assert set(pool.map(lambda number: said(house, models[number % 4]), range(120))) == {"one"}
+        assert engine.asked == 120
+        assert engine.running_most <= len(models)
+        if relays == 1:
+            return
+
+        def tried(number: int) -> int:
+            body = {"model": models[number % 4], "messages": [{"role": "user", "content": "hello"}]}
+            try:
+                return house.ask("POST", "/v1/chat/completions", body)[0]
+            except (OSError, HTTPException):
+                return 0  # its own relay was killed
+
+        with ThreadPoolExecutor(40) as pool:
+            asked = [pool.submit(tried, number) for number in range(160)]
+            time.sleep(0.5)
+            victim = house.children("openmaas.house.relay")[0]
+            os.kill(victim, signal.SIGKILL)
+            heard = [each.result() for each in asked]
+        assert set(heard) <= {200, 0}
+        assert heard.count(0) <= 40
+        assert heard.count(200) >= 120
     finally:
         house.end()

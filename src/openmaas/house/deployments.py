@@ -16,7 +16,7 @@ from openmaas.engines.spec import EngineSpec, Kind
 from openmaas.engines.weights import locate
 from openmaas.house.layout import Layout
 from openmaas.identity.seal import MasterKeys
-from openmaas.relay.replica import Replica
+from openmaas.relay.lines.replica import Replica
 from openmaas.relay.upstream.place import Place
 
 log = logging.getLogger(__name__)

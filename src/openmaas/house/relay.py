@@ -39,10 +39,12 @@ from openmaas.relay.handover import Handover
 from openmaas.relay.journey import Journey
 from openmaas.relay.keeping import Keeping
 from openmaas.relay.late import Late
+from openmaas.relay.lines.other import elsewhere
+from openmaas.relay.lines.owner import Owner
+from openmaas.relay.lines.replicas import Replicas
 from openmaas.relay.metrics import Metrics
 from openmaas.relay.peers import Peers
 from openmaas.relay.repeat import Repeats
-from openmaas.relay.replicas import Replicas
 from openmaas.relay.running import Running
 from openmaas.relay.upstream.place import Place
 from openmaas.relay.upstream.pool import Pool
@@ -77,7 +79,9 @@ class Relay:
         self.purse = Purse(self.database, self.follower, clock, self.life)
         self.journal = Journal(layout.journals / self.life, durable_on_disk=settings.journal_durability == "disk")
         self.pool = Pool(clock)
-        self.replicas = Replicas(self.pool, clock)
+        self.others = elsewhere([layout.socket(f"queue{each}") for each in range(settings.relays)], number, clock)
+        self.replicas = Replicas(self.pool, clock, self.others)
+        self.owner = Owner(layout.socket(f"queue{number}"), self.replicas.own, clock)
         self.running = Running(self.journal)
         self.late = Late(self.database)
         self.repeats = Repeats(self.database, clock, self.life, self.late)
@@ -135,6 +139,7 @@ class Relay:
             self.rules.run(),
             *([self.borrower.run()] if self.borrower else []),
             self.replicas.probe(),
+            *[other.run() for other in self.others.values()],
             self.purse.run(),
             self.running.note(),
             self.late.run(),
@@ -144,6 +149,7 @@ class Relay:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop) for loop in loops]
             told = await self.peers.listen()
+            owning = await self.owner.listen() if self.others else None
             server = await asyncio.get_running_loop().create_server(
                 self.doorkeeper.connection, sock=listener, ssl=_tls(self.settings)
             )
@@ -156,6 +162,8 @@ class Relay:
             server.close()
             inner.close()
             told.close()
+            if owning is not None:
+                owning.close()
             for task in tasks:
                 task.cancel()
         await self.late.write_late()
@@ -172,7 +180,7 @@ class Relay:
         return await asyncio.get_running_loop().create_unix_server(self.doorkeeper.connection, str(self.inside))
 
     def _waiting(self) -> float:
-        return float(sum(len(line.queue) for line in self.replicas.lines.values()))
+        return float(sum(line.waiting for line in self.replicas.lines.values()))
 
 
 def _lender(settings: Settings, database: Database, clock: Clock) -> Lender | None:

@@ -17,7 +17,7 @@ from openmaas.dialects.openai.errors import engine_error
 from openmaas.limits.seats import Seats
 from openmaas.relay.door.message import Answer, Request
 from openmaas.relay.journey import Journey
-from openmaas.relay.replica import Replica
+from openmaas.relay.lines.replica import Replica
 from openmaas.relay.upstream.pool import Pool
 
 #: What of a request is part of its prompt, in the words of the wire.

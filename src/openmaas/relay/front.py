@@ -118,7 +118,7 @@ class Front:
                     {"deployment": replica.deployment_id, "ready": replica.ready, "running": replica.running}
                     for replica in line.replicas
                 ],
-                "waiting": len(line.queue),
+                "waiting": line.waiting,
             }
             for line in self._journey.replicas.lines.values()
             if line.replicas and not (line.model in known and known[line.model].owner)

@@ -4,7 +4,7 @@
     2 read        bytes                 → Ask           dialects
     3 admit       rates, in flight      → a Seat        limits
     4 hold        the most it can cost  → a Hold        ledger
-    5 route       model, prefix, load   → a Grant       relay/replicas
+    5 route       model, prefix, load   → a Grant       relay/lines
     6 relay       bytes flow            → Usage         relay/flow
     7 settle      what was really used  → a journal line; seat and rest of the hold come back
 
@@ -36,10 +36,10 @@ from openmaas.relay.door.message import Answer, Request
 from openmaas.relay.flow import EVENTS, Flow, refused_in_events
 from openmaas.relay.handover import Handover
 from openmaas.relay.keeping import Keeping
+from openmaas.relay.lines.replica import Grant
+from openmaas.relay.lines.replicas import Replicas
 from openmaas.relay.metrics import Metrics
 from openmaas.relay.repeat import HEADER, Repeat, Repeats
-from openmaas.relay.replica import Grant
-from openmaas.relay.replicas import Replicas
 from openmaas.relay.running import Running
 from openmaas.relay.upstream.pool import Pool
 from openmaas.store.changes import Snapshot

@@ -109,7 +109,8 @@ class Line:
     def _free(self) -> list[Server]:
         return [server for server in self.servers if server.ready and server.running < server.slots]
 
-    def _grant(self, turn: Turn, server: Server, now_s: float) -> None:
+    def keep(self, turn: Turn, server: Server, now_s: float) -> None:
+        """``server`` serves ``turn`` already: count it, whether there is a slot or not."""
         unread = turn.prompt_tokens
         if turn.chain:
             unread -= server.cached(turn)
@@ -121,6 +122,9 @@ class Line:
         server.writing += turn.writing
         turn.charged = turn.said = 0
         self._charge(turn, unread)
+
+    def _grant(self, turn: Turn, server: Server, now_s: float) -> None:
+        self.keep(turn, server, now_s)
         turn.told(turn)
 
     def _charge(self, turn: Turn, tokens: int) -> None:

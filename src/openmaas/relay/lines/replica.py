@@ -42,15 +42,23 @@ class Replica(Server):
         self.asked = False  # whether it lives, and has not answered yet
         self.ready = not local
 
+    @property
+    def name(self) -> tuple[str, str]:
+        """By which all relays know it."""
+        return self.deployment_id, self.served_name
+
+    def heard(self, now_s: float, *, answered: bool) -> None:
+        """Whether it answered a request at all."""
+        if answered:
+            self.health.worked()
+            self.trial = False
+        else:
+            self.failed(now_s, unreachable=False)
+
     def failed(self, now_s: float, *, unreachable: bool) -> None:
-        """A request failed at it."""
+        """It did not answer, or could not even be reached."""
         if self.health.failed(now_s, unreachable=unreachable):
             self.ready, self.trial = False, True
-
-    def worked(self) -> None:
-        """It answered a request."""
-        self.health.worked()
-        self.trial = False
 
     def lives(self, now_s: float, *, well: bool) -> bool:
         """It was asked whether it lives, and this is what it said; returns whether it is to be used now and was not
@@ -67,13 +75,14 @@ class Grant:
     """A slot of a replica for the length of a ``with``, and a connection to it. ``progress`` says how many tokens of
     the answer were said, and ``usage`` at the end how many of the prompt were read anew and of the answer said."""
 
-    __slots__ = ("_link", "_over", "progress", "replica", "turn", "usage")
+    __slots__ = ("_link", "_over", "answered", "progress", "replica", "turn", "usage")
 
     def __init__(self, turn: Turn, replica: Replica, link: Link, over: Callable[[Grant], None]) -> None:
         self.turn, self.replica, self._over = turn, replica, over
         self._link: Link | None = link
         self.progress: Callable[[], int] | None = None
         self.usage: tuple[int, int] = 0, 0
+        self.answered: bool | None = None  # as long as nothing was sent
 
     def send(self, pool: Pool, target: bytes, headers: bytes, body: bytes, sink: Sink) -> Exchange:
         """Send the request, once."""
@@ -84,10 +93,9 @@ class Grant:
     def settle(self, usage: Usage, now_s: float, *, answered: bool) -> None:
         """What was really used, and whether the replica answered at all."""
         self.usage = max(0, usage.prompt_tokens - usage.cached_tokens), usage.completion_tokens
-        if answered:
-            self.replica.worked()
-        elif self._link is None:
-            self.replica.failed(now_s, unreachable=False)
+        if self._link is None:
+            self.answered = answered
+            self.replica.heard(now_s, answered=answered)
 
     def __enter__(self) -> Grant:
         return self

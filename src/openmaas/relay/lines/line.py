@@ -1,0 +1,100 @@
+"""What the line of a model is to a request, whichever relay keeps its queue: a slot of a replica, with a connection."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from openmaas.core.bounds import QUEUE_TIMEOUT_S
+from openmaas.core.clock import Clock
+from openmaas.core.errors import NoReplica, OpenmaasError
+from openmaas.dialects.dialect import Ask
+from openmaas.identity.face import Caller
+from openmaas.relay.door.message import Answer
+from openmaas.relay.lines.replica import Grant, Replica
+from openmaas.relay.upstream.pool import Pool
+from openmaas.scheduling.turn import BATCH, USUAL, Turn
+
+
+class ModelLine:
+    """The line of one model. Where its queue is, a subclass knows."""
+
+    def __init__(self, model: str, pool: Pool, clock: Clock) -> None:
+        self.model = model
+        self.replicas: list[Replica] = []
+        self._pool, self._now_s = pool, clock.mono_s
+
+    def turn(self, caller: Caller, ask: Ask, weight: int, prompt_tokens: int, output_tokens_max: int) -> Turn:
+        """A request as the queue sees it."""
+        now_s = self._now_s()
+        return Turn(
+            caller.organisation_id,
+            prompt_tokens,
+            output_tokens_max,
+            told=_nobody,
+            band=BATCH if caller.price_class == "batch" else USUAL,
+            weight=weight,
+            needs=ask.needs,
+            arrived_s=now_s,
+            until_s=now_s + QUEUE_TIMEOUT_S,
+        )
+
+    async def take(self, turn: Turn, ask: Ask, answer: Answer) -> Grant:
+        """A slot for ``turn``, which is for ``ask``; leave it with ``with``. Raises ``NoReplica`` and ``QueueFull``,
+        ``ClientLeft`` when nobody waits for ``answer`` any more, and what keeps the last replica from being reached."""
+        while True:
+            if not self.replicas:
+                raise NoReplica(f"{self.model} has no deployment", retry_after_s=5)
+            replica = await self.find(turn, ask, answer)
+            try:
+                link = await self._pool.link(replica.place)
+            except OpenmaasError as error:
+                self.unreached(turn, replica)
+                if not any(each.ready for each in self.replicas):
+                    raise error from None
+            else:
+                return self.granted(Grant(turn, replica, link, self.over))
+
+    def nearest(self) -> Replica:
+        """The least busy replica that answers, for a question that takes no slot. Raises ``NoReplica``."""
+        ready = [replica for replica in self.replicas if replica.ready]
+        if not ready:
+            raise NoReplica(f"{self.model} has no replica that is ready", retry_after_s=5)
+        return min(ready, key=attrgetter("running"))
+
+    # ── what depends on where the queue is ─────────────────────────────────────────────────────────────────────
+
+    @property
+    def waiting(self) -> int:
+        """How many requests of this relay, or of all that it serves, wait."""
+        raise NotImplementedError
+
+    async def find(self, turn: Turn, ask: Ask, answer: Answer) -> Replica:
+        """The replica that serves ``turn``, once it is served. Raises as ``take``."""
+        raise NotImplementedError
+
+    def unreached(self, turn: Turn, replica: Replica) -> None:
+        """No connection to it could be made: ``turn`` is as it was before, and it is out."""
+        replica.failed(self._now_s(), unreachable=True)
+
+    def granted(self, grant: Grant) -> Grant:
+        """It has its slot and its connection."""
+        raise NotImplementedError
+
+    def over(self, grant: Grant) -> None:
+        """It needs them no more."""
+        raise NotImplementedError
+
+    def renew(self, replicas: list[Replica]) -> None:
+        """These are there from now on; what runs on others runs to its end."""
+        self.replicas = replicas
+
+    def came(self) -> None:
+        """A replica is to be used that was not before."""
+
+    def expire(self, now_s: float) -> None:
+        """Refuse those who have waited too long."""
+        raise NotImplementedError
+
+
+def _nobody(_turn: Turn) -> None:
+    """It was served at once: nobody waits to be told."""

@@ -1,0 +1,81 @@
+"""All lines of a relay, renewed with the catalogue: the replicas of each model, and whether they live.
+
+Who goes next, and where, is for ``scheduling`` to say; here are the clock, the futures and the sockets. A replica that
+cannot be connected to is left, and the request goes to another: nothing was sent, so nothing can be billed twice. Local
+engines are asked for their health five times a second, others while they are out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from openmaas.core.bounds import PROBE_INTERVAL_S
+from openmaas.core.clock import Clock
+from openmaas.core.errors import OpenmaasError
+from openmaas.relay.lines.line import ModelLine
+from openmaas.relay.lines.other import Elsewhere, OtherLine
+from openmaas.relay.lines.own import OwnLine
+from openmaas.relay.lines.owner import owner_of
+from openmaas.relay.lines.replica import Replica
+from openmaas.relay.upstream.pool import Pool
+
+
+class Replicas:
+    """``others`` are the other relays of the house, some of which own the queues of some models."""
+
+    def __init__(self, pool: Pool, clock: Clock, others: Mapping[int, Elsewhere] | None = None) -> None:
+        self.lines: dict[str, ModelLine] = {}
+        self._pool, self._clock = pool, clock
+        self._others = others or {}
+
+    def line(self, model: str) -> ModelLine:
+        """The line of a model; an empty one when it has no deployment."""
+        found = self.lines.get(model)
+        if found is None:
+            owner = self._others.get(owner_of(model, len(self._others) + 1))
+            if owner is None:
+                found = OwnLine(model, self._pool, self._clock)
+            else:
+                found = OtherLine(model, self._pool, self._clock, owner)
+            self.lines[model] = found
+        return found
+
+    def own(self, model: str) -> OwnLine:
+        """The line of a model whose queue is here."""
+        found = self.line(model)
+        assert isinstance(found, OwnLine), f"the queue of {model} is not here"
+        return found
+
+    def renew(self, wanted: dict[str, list[Replica]]) -> None:
+        """Take the new list of replicas; one that is known keeps its state and its requests."""
+        known = {replica.name: replica for line in self.lines.values() for replica in line.replicas}
+        for model in {*wanted, *self.lines}:
+            self.line(model).renew([known.get(replica.name, replica) for replica in wanted.get(model, [])])
+
+    async def probe(self) -> None:
+        """Ask replicas whether they live, and refuse who has waited too long, until cancelled. One that is slow to
+        answer is waited for alone."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for line in self.lines.values():
+                    line.expire(self._clock.mono_s())
+                    for replica in line.replicas:
+                        replica.warmth = replica.health.warmth(self._clock.mono_s())
+                        if not replica.asked and (replica.local or not replica.ready):
+                            replica.asked = True
+                            group.create_task(self._probe(line, replica))
+                await asyncio.sleep(PROBE_INTERVAL_S)
+
+    async def _probe(self, line: ModelLine, replica: Replica) -> None:
+        """An endpoint elsewhere has no page for its health that all know; that it answers at all is enough."""
+        try:
+            target = b"/health" if replica.local else replica.place.prefix + b"/models"
+            status, _, _ = await self._pool.get(replica.place, target)
+        except OpenmaasError:
+            status = 0
+        finally:
+            replica.asked = False
+        well = status == 200 if replica.local else 0 < status < 500
+        if replica.lives(self._clock.mono_s(), well=well):
+            line.came()
