@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lone_engine import chats
-from openmaas.engines.llama.tools import find_call, may_call
+from openmaas.engines.tools import find_call, may_call
 from openmaas.engines.weights import catalogue, locate
 
 WEATHER = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from openmaas.core.bounds import CHARACTER_TOKENS_MAX
+from openmaas.engines.stops import Stops
 
 #: What a decoder writes for bytes that are no character, or not one yet.
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -21,10 +22,9 @@ class Text:
     def __init__(self, between: Sequence[str], stops: Sequence[str], decode: Callable[[list[int]], str]) -> None:
         """``between`` are the prompt's texts from blank to blank; ``decode`` makes text of tokens, without marks."""
         self._between = between
-        self._stops = stops
+        self._stops = Stops(stops)
         self._decode = decode
         self._pending: list[int] = []  # tokens that are no whole character yet
-        self._held = ""  # what may be the beginning of a stop sequence
         self._ready: list[str] = []
         self.blanks: list[str] = [""]
 
@@ -59,28 +59,14 @@ class Text:
         pending, self._pending = self._pending, []
         if pending and self._say(self._decode(pending)):
             return
-        self._fill(self._held)
-        self._held = ""
+        self._fill(self._stops.rest())
 
     def _say(self, said: str) -> bool:
-        said = self._held + said
-        found = [at for stop in self._stops if (at := said.find(stop)) >= 0]
-        if found:
-            self._held = ""
-            self._fill(said[: min(found)])
-            return True
-        keep = max((_overlap(said, stop) for stop in self._stops), default=0)
-        self._held = said[len(said) - keep :]
-        self._fill(said[: len(said) - keep])
-        return False
+        sure, ended = self._stops.say(said)
+        self._fill(sure)
+        return ended
 
     def _fill(self, said: str) -> None:
         if said:
             self.blanks[-1] += said
             self._ready.append(said)
-
-
-def _overlap(said: str, stop: str) -> int:
-    """How many characters at the end of ``said`` may be the beginning of ``stop``."""
-    longest = min(len(said), len(stop) - 1)
-    return next((length for length in range(longest, 0, -1) if said.endswith(stop[:length])), 0)

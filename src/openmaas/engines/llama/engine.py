@@ -14,18 +14,18 @@ import msgspec
 
 from openmaas.core.errors import FieldInvalid, OpenmaasError
 from openmaas.engines.answer import Answer, attend
+from openmaas.engines.ask import check, check_chats
 from openmaas.engines.body import decode
 from openmaas.engines.gguf import gguf_embedding, gguf_template
-from openmaas.engines.llama.ask import check
 from openmaas.engines.llama.count import Counting
 from openmaas.engines.llama.prompts import Prompts
 from openmaas.engines.llama.run import Run
 from openmaas.engines.llama.servers import Servers
-from openmaas.engines.llama.tools import ForcedTool, forced_tool, hide, writes_names
 from openmaas.engines.meter import Meter
 from openmaas.engines.server import GENERATING, TOKENIZE
 from openmaas.engines.shorter import OPTION, check_dimensions
 from openmaas.engines.spec import EngineSpec, check_options
+from openmaas.engines.tools import ForcedTool, forbid, forced_tool, tell_template, writes_names
 from openmaas.engines.wire import Exchange
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -51,15 +51,15 @@ class Llama:
         self._meter = meter
         self._servers = Servers(spec)
         self._length = 0  # of a vector, for a model that embeds
-        self._chats = False  # it was only pretrained, and completes
+        self._template = ""  # empty for what was only pretrained, and completes
         self._writes_names = False  # as its template has calls written
 
     async def start(self) -> None:
         """Load the weights. Raises ``EngineFailed``."""
         if self._spec.options.get("embedding"):
             self._length = gguf_embedding(Path(self._spec.weights))
-        _, template = await asyncio.gather(self._servers.start(), asyncio.to_thread(self._template))
-        self._chats, self._writes_names = template != "", writes_names(template)
+        _, self._template = await asyncio.gather(self._servers.start(), asyncio.to_thread(self._read_template))
+        self._writes_names = writes_names(self._template)
         self.ready = True
 
     def stop(self) -> None:
@@ -72,7 +72,7 @@ class Llama:
             return
         attend(exchange, self._meter, self.model, self._work)
 
-    def _template(self) -> str:
+    def _read_template(self) -> str:
         return self._spec.template or gguf_template(Path(self._spec.weights))
 
     def _work(self, answer: Answer, exchange: Exchange) -> None:
@@ -84,7 +84,8 @@ class Llama:
             task = "makes embeddings and does not generate" if not embeddings else "generates and makes no embeddings"
             raise FieldInvalid(f"the model {self.model} {task}", field="model")
         check(exchange.path, exchange.body)
-        self._check_template(members)
+        if "messages" in members:
+            check_chats(self.model, self._template)
         dimensions = _number(members, "dimensions") if embeddings else None
         check_dimensions(dimensions, int(self._spec.options.get(OPTION, 0)), self._length)
         members.pop("dimensions", None)  # done here: llama.cpp does not know it
@@ -95,7 +96,7 @@ class Llama:
         options = _plain(members, "stream_options")
         usage = isinstance(options, dict) and bool(options.get("include_usage"))
         forced: ForcedTool | None = None
-        _forbid(members)
+        forbid(members)
         tools = _plain(members, "tools")
         if not embeddings:
             forced = self._forced(members, tools)
@@ -121,14 +122,8 @@ class Llama:
         """The call that is demanded; ``members`` are mended for that, and for the model's way to write calls."""
         forced = forced_tool(members, tools)
         if tools and not forced and self._writes_names:
-            hide(members)
+            _hide(members)
         return forced
-
-    def _check_template(self, members: dict[str, msgspec.Raw]) -> None:
-        """llama.cpp would take a template of its own, and the model would answer with noise."""
-        if "messages" in members and not self._chats:
-            said = f"the model {self.model} has no chat template, it completes text: send its prompt to /v1/completions"
-            raise FieldInvalid(said, field="model")
 
     def _prompts(self, members: dict[str, msgspec.Raw]) -> Prompts | None:
         """What is to be done with the prompts before llama.cpp has them; mostly nothing."""
@@ -143,8 +138,9 @@ class Llama:
         try:
             members = decode(_members, exchange.body)
             check("/v1/chat/completions" if "messages" in members else "/v1/completions", exchange.body)
-            self._check_template(members)
-            _forbid(members)
+            if "messages" in members:
+                check_chats(self.model, self._template)
+            forbid(members)
             if "messages" in members:
                 self._forced(members, _plain(members, "tools"))
         except OpenmaasError as error:
@@ -153,11 +149,12 @@ class Llama:
         Counting(exchange, self._servers, self._spec.context, members)
 
 
-def _forbid(members: dict[str, msgspec.Raw]) -> None:
-    """Without the tools when no call is wanted: a small model calls what it sees, whatever it was told."""
-    if _plain(members, "tool_choice") == "none":
-        members.pop("tools", None)
-        members.pop("tool_choice")
+def _hide(members: dict[str, msgspec.Raw]) -> None:
+    """Give the tools to the template alone. Of one that writes calls without a mark llama.cpp makes a parser to which
+    every answer is a call: words end with status 500 (b11549). Raises ``FieldInvalid``."""
+    tell_template(members, tools=members.pop("tools"))
+    for name in ("tool_choice", "parallel_tool_calls"):
+        members.pop(name, None)
 
 
 def _plain(members: dict[str, msgspec.Raw], name: str) -> Any:

@@ -9,11 +9,13 @@ import msgspec
 
 from openmaas.core.errors import EngineFailed, OpenmaasError
 from openmaas.engines.answer import Answer
-from openmaas.engines.llama.assemble import Echo, LegacyLogprobs, Whole, shorter
+from openmaas.engines.llama.assemble import Echo, shorter
 from openmaas.engines.llama.inner import Inner, refusal
 from openmaas.engines.llama.prompts import Prompts
 from openmaas.engines.llama.servers import Servers, Voice
-from openmaas.engines.llama.tools import ForcedTool, find_call, may_call
+from openmaas.engines.logprobs import LegacyLogprobs
+from openmaas.engines.telling import Telling
+from openmaas.engines.tools import ForcedTool
 from openmaas.engines.wire import Exchange
 
 
@@ -76,19 +78,22 @@ class Run:
         self._servers = servers
         self._voice: Voice | None = None  # held until the end, and its server with it
         self._stream = stream
-        self._usage = usage
         self._choices = choices
         self._dimensions = dimensions
         self._embeddings = exchange.path == "/v1/embeddings"
         names = tuple(tool["function"]["name"] for tool in tools or () if "function" in tool)
-        self._names = forced.names if forced else names
-        self._whole = Whole(chat=exchange.path == "/v1/chat/completions")
+        self._telling = Telling(
+            answer,
+            exchange.request_id,
+            chat=exchange.path == "/v1/chat/completions",
+            stream=stream,
+            usage=usage,
+            names=forced.names if forced else names,
+        )
         self._legacy = LegacyLogprobs() if exchange.path == "/v1/completions" else None
         self._echo: Echo | None = None
         self._members = members
         self._asked = prompts  # when something is to be done before llama.cpp can answer
-        self._held: list[bytes] = []
-        self._holding = bool(self._names)  # until it is known that the answer is no call
         self._carry = b""
         self._head: bytes | None = None
         self._prompts: dict[int, tuple[int, int]] = {}
@@ -133,8 +138,8 @@ class Run:
             return
         *events, self._carry = self._carry.split(b"\n\n")
         ready = [clean for event in events if (clean := self._event(event)) is not None]
-        if ready and self._stream and not self._answer.over:
-            self._answer.events(ready)
+        if ready and not self._answer.over:
+            self._telling.tell(ready)
 
     def ended(self, status: int, *, whole: bool) -> None:
         """The answer is complete, refused, or broken."""
@@ -178,7 +183,7 @@ class Run:
         if echoed:
             alone = self._members.get("max_tokens") == _NOTHING
             self._echo = Echo(echoed, self._choices, alone=alone)
-            self._legacy = LegacyLogprobs(self._echo)
+            self._legacy = LegacyLogprobs(self._echo.length)
 
     def _leave(self) -> None:
         if self._connecting is not None:
@@ -187,7 +192,7 @@ class Run:
             self._inner.leave()
 
     def _event(self, event: bytes) -> bytes | None:
-        """One event, counted; what of it the caller may see now."""
+        """One event, counted, as the caller may see it."""
         if not event.startswith(b"data: {"):
             if event.startswith(b"error: "):
                 self._answer.failed(EngineFailed(event[7:].decode("utf-8", "replace")))
@@ -209,12 +214,7 @@ class Run:
             members["choices"] = msgspec.Raw(self._echo.rewrite(members["choices"]))
         if self._head is None:
             self._head = msgspec.json.encode({k: v for k, v in members.items() if k != "choices"})
-        clean = msgspec.json.encode(members)
-        if not self._stream or self._holding:
-            self._whole.add(clean)
-        if self._stream and self._holding:
-            return self._hold(clean)
-        return clean
+        return msgspec.json.encode(members)
 
     def _count(self, told: _Told) -> None:
         index = told.choices[0].index if told.choices else 0
@@ -238,37 +238,8 @@ class Run:
         if self._echo is None or not self._echo.alone:
             self._answer.completion = sum(self._completions.values())
 
-    def _hold(self, clean: bytes) -> bytes | None:
-        """Hold events back while the answer may turn out to be a call; let all go once it cannot."""
-        self._held.append(clean)
-        text = self._whole.text().lstrip()
-        if may_call(text, self._names):
-            return None
-        self._holding = False
-        held, self._held = self._held, []
-        self._answer.events(held[:-1])
-        return held[-1]
-
     def _finish(self) -> None:
         if self._head is None:
             self._answer.failed(EngineFailed("llama.cpp said nothing"))
             return
-        calls = self._calls()
-        if not self._stream:
-            self._answer.finish_plain(self._whole.body(self._head, calls))
-            return
-        if calls:
-            self._answer.events(self._whole.call_events(self._head, calls))
-        elif self._held:
-            self._answer.events(self._held)
-        self._answer.finish_stream(self._head if self._usage else None)
-
-    def _calls(self) -> dict[int, dict[str, Any]]:
-        """The tool call that each choice turned out to be."""
-        found: dict[int, dict[str, Any]] = {}
-        if self._names and (self._holding or not self._stream):
-            for index, text in self._whole.texts().items():
-                call = find_call(text, self._names, self._exchange.request_id, index)
-                if call is not None:
-                    found[index] = call
-        return found
+        self._telling.finish(self._head)

@@ -19,8 +19,8 @@ import xllamacpp
 from openmaas.core.bounds import ADAPTERS_MAX
 from openmaas.core.errors import EngineFailed, FieldInvalid
 from openmaas.engines.gguf import Adapter, gguf_adapter
-from openmaas.engines.llama.tools import tell_template
 from openmaas.engines.spec import EngineSpec
+from openmaas.engines.tools import tell_template
 
 
 class Loaded:

@@ -1,7 +1,8 @@
-"""What a request to llama.cpp must look like. It is asked before llama.cpp is: that one passes over what it does not
-know (a role, an empty conversation) and answers all the same, or says a word of its own C++ code.
+"""What a request to a language model must look like, whichever engine computes it. It is asked before that one is:
+llama.cpp passes over what it does not know (a role, an empty conversation) and answers all the same, or says a word of
+its own C++ code, and so does OpenVINO.
 
-Only what would otherwise go wrong stands here; every other member is llama.cpp's to judge.
+Only what would otherwise go wrong stands here; every other member is the engine's to judge.
 """
 
 from __future__ import annotations
@@ -97,3 +98,11 @@ def check(path: str, body: bytes) -> None:
             for part in message.content if isinstance(message.content, list) else ():
                 if part.type != "text" or part.text is None:
                     raise FieldInvalid(f"{place}: this model reads parts of type text only", field=place)
+
+
+def check_chats(model: str, template: str) -> None:
+    """Raises ``FieldInvalid`` for a conversation with a model that has no chat ``template``: an engine would take one
+    of its own, and the model would answer with noise."""
+    if not template:
+        said = f"the model {model} has no chat template, it completes text: send its prompt to /v1/completions"
+        raise FieldInvalid(said, field="model")

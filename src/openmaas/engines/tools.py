@@ -1,4 +1,4 @@
-"""Tool calls that small models can keep: llama.cpp neither enforces a demanded call nor finds one in plain text.
+"""Tool calls that small models can keep: the engines neither enforce a demanded call nor find one in plain text.
 
 A demanded call (``tool_choice`` required, or a named function) becomes a JSON schema that the sampler must follow. An
 answer that is a call in all but form (bare JSON, a fenced block, ``<tool_call>``, GLM-4's name and JSON) is given the
@@ -103,12 +103,11 @@ def writes_names(template: str) -> bool:
     return "<|observation|>" in template and "<tool_call>" not in template
 
 
-def hide(members: dict[str, msgspec.Raw]) -> None:
-    """Give the tools to the template alone. Of one that writes calls without a mark llama.cpp makes a parser to which
-    every answer is a call: words end with status 500 (b11549). Raises ``FieldInvalid``."""
-    tell_template(members, tools=members.pop("tools"))
-    for name in ("tool_choice", "parallel_tool_calls"):
-        members.pop(name, None)
+def forbid(members: dict[str, msgspec.Raw]) -> None:
+    """Without the tools when no call is wanted: a small model calls what it sees, whatever it was told."""
+    if msgspec.json.decode(members.get("tool_choice", b"null")) == "none":
+        members.pop("tools", None)
+        members.pop("tool_choice")
 
 
 def tell_template(members: dict[str, msgspec.Raw], **told: Any) -> None:
