@@ -124,7 +124,7 @@ docs: $(VENV)/.dev ## regenerate the pages that are made from the code
 
 COMPILE = $(VENV)-lock/bin/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-emit-trusted-host --no-header --no-annotate --unsafe-package torch
-EXTRAS  = postgres valkey documents parquet knowledge glm oracle
+EXTRAS  = postgres valkey documents parquet knowledge glm openvino oracle
 # A lock of an extra begins with serve.txt and holds what it adds. `dev` has every extra, so it is resolved first and
 # the others take its versions: whichever are installed together agree.
 ADDED = awk 'NR == FNR { seen[$$1]; next } /^[^ ]/ { added = !/^\#/ && !($$1 in seen) } added' requirements/serve.txt

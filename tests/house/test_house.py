@@ -160,7 +160,7 @@ def test_every_error_has_a_code_and_a_message() -> None:
         assert (kind.__doc__ or "").endswith(".")
 
 
-WITH_TORCH = {"glm", "oracle"}  # half a gigabyte and more: the tests that want them are skipped without
+HEAVY = {"glm", "oracle", "openvino"}  # 0.3 GB and more: the tests that want them are skipped without
 
 
 def test_an_extra_locks_nothing_of_the_default_set_and_the_tests_have_every_extra() -> None:
@@ -175,7 +175,7 @@ def test_an_extra_locks_nothing_of_the_default_set_and_the_tests_have_every_extr
     for extra, added in locks.items():
         assert added, extra
         assert not added & serve, extra
-        assert extra in WITH_TORCH or added <= locks["dev"], extra
+        assert extra in HEAVY or added <= locks["dev"], extra
 
 
 def test_a_package_is_pinned_to_one_version_whatever_is_installed_together() -> None:

@@ -23,10 +23,11 @@ TASKS = {
     "search": ("search",),
     "moderator": ("moderate",),
     "glm": ("generate",),
+    "openvino": ("generate",),
 }
 LOCAL_KINDS = tuple(TASKS)
 KINDS = (*LOCAL_KINDS, "openai_http")
-WEIGHED_KINDS = ("llama", "embedder", "glm")
+WEIGHED_KINDS = ("llama", "embedder", "glm", "openvino")
 #: What an endpoint's options may say. ``cap``: by which name it is told how much it may generate; ``thinking``: how it
 #: is told to think or not, by ``chat_template_kwargs``, by ``thinking`` or by ``reasoning_effort``; ``calls``: the form
 #: in which it leaves calls in its text; ``tool_choice``: whether it keeps one that demands a call.

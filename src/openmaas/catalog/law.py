@@ -38,7 +38,9 @@ deployments = sa.Table(
     sa.Column("options", sa.JSON, nullable=False),
     sa.Column("wanted", sa.String, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
-    sa.CheckConstraint("kind IN ('llama', 'embedder', 'echo', 'search', 'moderator', 'glm', 'openai_http')"),
+    sa.CheckConstraint(
+        "kind IN ('llama', 'embedder', 'echo', 'search', 'moderator', 'glm', 'openvino', 'openai_http')"
+    ),
     sa.CheckConstraint("wanted IN ('running', 'stopped')"),
     sa.CheckConstraint("(kind = 'openai_http') = (url <> '')"),
     sa.CheckConstraint("slots > 0"),

@@ -101,7 +101,7 @@ def _prompt(database: Database, layout: Layout, model: str) -> str:
             continue
         if found.kind == "glm":
             return "Hello [MASK]!"
-        if found.kind == "llama":
+        if found.kind in ("llama", "openvino"):
             with suppress(OpenmaasError):  # the house says what its engine lacks, and serves the others
                 weights = locate(found.weights, layout.weights)
                 return weights.prompt or ("" if weights.template or gguf_template(weights.path) else "Once upon a time")

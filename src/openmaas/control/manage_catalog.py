@@ -21,7 +21,8 @@ from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid, ModelUnknown
 from openmaas.engines.echo.cues import read_options
 from openmaas.engines.gguf import check_whole
-from openmaas.engines.glm.folder import check_extra
+from openmaas.engines.glm import folder as glm
+from openmaas.engines.openvino import folder as openvino
 from openmaas.engines.search.back_ends import back_end
 from openmaas.engines.spec import check_options
 from openmaas.engines.weights import check_adapter, locate
@@ -114,7 +115,9 @@ def _check_options(deployment: book.Deployment) -> None:
     else:
         check_options(kind, options)
         if kind == "glm":
-            check_extra()
+            glm.check_extra()
+        if kind == "openvino":
+            openvino.check_extra()
         if kind == "moderator":
             read_words(Path(str(options.get("words", ""))))
 
@@ -138,5 +141,7 @@ def _check_weights(deployment: book.Deployment, folder: Path) -> None:
             check_whole(found.path)
         except FieldInvalid as error:
             raise FieldInvalid(error.detail, field="weights") from None
-    if found.kind != deployment.kind:
-        raise FieldInvalid(f"{deployment.weights} is for kind {found.kind}", field="kind")
+    if deployment.kind not in found.kinds:
+        raise FieldInvalid(f"{deployment.weights} is for kind {' or '.join(found.kinds)}", field="kind")
+    if deployment.kind == "openvino":
+        openvino.check_weights(found.path)

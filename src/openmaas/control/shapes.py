@@ -184,10 +184,12 @@ class NewDeployment(Shape):
     """A deployment to start."""
 
     model: ModelName
-    kind: Literal["llama", "embedder", "echo", "search", "moderator", "glm", "openai_http"]
+    kind: Literal["llama", "embedder", "echo", "search", "moderator", "glm", "openvino", "openai_http"]
     served_name: ModelName | None = None
     weights: Text = Field(
-        default="", max_length=1_000, description="A pulled name, or a path: a .gguf file for llama, a folder for glm"
+        default="",
+        max_length=1_000,
+        description="A pulled name, or a path: a .gguf file for llama, a folder for glm, either for openvino",
     )
     url: str = Field(default="", max_length=1_000, pattern="^(https?://.+)?$")
     api_key: str = Field(

@@ -1,5 +1,5 @@
-"""The header of a GGUF file: how long a context the model knows, how long its vectors are, whether it can chat, and
-whether the file is all there.
+"""The header of a GGUF file: how long a context the model knows, how long its vectors are, whether it can chat, of
+which types its tensors are, and whether the file is all there.
 
 It knows the format and no catalogue, and reads no tensor; whoever offers a file calls it.
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -20,6 +20,34 @@ from openmaas.core.errors import FieldInvalid
 
 #: Our own word in the header of an adapter: whether it learned from thoughts. What did not is never asked for one.
 THINKS = "openmaas.thinks"
+#: The types of tensors that files are found with, by their number (ggml.h, ``enum ggml_type``).
+TENSOR_TYPES = {
+    0: "F32",
+    1: "F16",
+    2: "Q4_0",
+    3: "Q4_1",
+    6: "Q5_0",
+    7: "Q5_1",
+    8: "Q8_0",
+    9: "Q8_1",
+    10: "Q2_K",
+    11: "Q3_K",
+    12: "Q4_K",
+    13: "Q5_K",
+    14: "Q6_K",
+    15: "Q8_K",
+    16: "IQ2_XXS",
+    17: "IQ2_XS",
+    18: "IQ3_XXS",
+    19: "IQ1_S",
+    20: "IQ4_NL",
+    21: "IQ3_S",
+    22: "IQ2_S",
+    23: "IQ4_XS",
+    29: "IQ1_M",
+    30: "BF16",
+    39: "MXFP4",
+}
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 
 
@@ -76,20 +104,35 @@ def check_whole(path: Path) -> None:
     """Raises ``FieldInvalid`` for a GGUF file that ends before its last tensor begins, as half a download does."""
     try:
         with path.open("rb") as file:
-            _magic, _version, tensors, count = struct.unpack("<IIQQ", file.read(24))
-            for _ in range(count):
-                _text(file)
-                _value(file, struct.unpack("<I", file.read(4))[0])
-            last = 0
-            for _ in range(tensors):
-                _text(file)
-                (dimensions,) = struct.unpack("<I", file.read(4))
-                *_shape, _kind, offset = struct.unpack(f"<{dimensions}QIQ", file.read(8 * dimensions + 12))
-                last = max(last, offset)
+            last = max((offset for _name, _kind, offset in _tensors(file)), default=0)
             if path.stat().st_size <= file.tell() + last:
                 raise struct.error("tensors are missing")
     except (struct.error, OSError, UnicodeDecodeError) as error:
         raise FieldInvalid(f"{path} is cut off ({error}); fetch it again", field="model") from None
+
+
+def gguf_tensor_types(path: Path) -> list[tuple[str, int]]:
+    """Each tensor's name and the number of its type. Raises ``FieldInvalid`` when the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return [(name, kind) for name, kind, _ in _tensors(file)]
+    except (struct.error, OSError, UnicodeDecodeError) as error:
+        raise FieldInvalid(f"{path} cannot be read as GGUF, it may be cut off: {error}", field="model") from None
+
+
+def _tensors(file: BinaryIO) -> Iterator[tuple[str, int, int]]:
+    """What the list of tensors says, from the beginning of the file: name, type, offset among them."""
+    magic, _version, tensors, count = struct.unpack("<4sIQQ", file.read(24))
+    if magic != b"GGUF":
+        raise struct.error("it does not begin as one")
+    for _ in range(count):
+        _text(file)
+        _value(file, struct.unpack("<I", file.read(4))[0])
+    for _ in range(tensors):
+        name = _text(file)
+        (dimensions,) = struct.unpack("<I", file.read(4))
+        *_shape, kind, offset = struct.unpack(f"<{dimensions}QIQ", file.read(8 * dimensions + 12))
+        yield name, kind, offset
 
 
 def _text(file: BinaryIO) -> str:

@@ -18,8 +18,9 @@ import uvloop
 from openmaas.core.bounds import ENGINE_DRAIN_S
 from openmaas.core.clock import Clock
 from openmaas.core.errors import OpenmaasError
-from openmaas.engines.glm.folder import check_extra
+from openmaas.engines.glm import folder as glm
 from openmaas.engines.meter import Meter
+from openmaas.engines.openvino import folder as openvino
 from openmaas.engines.server import Engine, Server
 from openmaas.engines.spec import EngineSpec, read_spec
 
@@ -27,8 +28,8 @@ log = logging.getLogger(__name__)
 
 
 def build(spec: EngineSpec, meter: Meter, clock: Clock) -> Engine:
-    """The engine of ``spec.kind``. Each kind is imported only where it runs: llama.cpp's library is 100 MB, and
-    torch is an extra. Raises ``SettingInvalid``, and ``ExtraMissing`` for what is not installed."""
+    """The engine of ``spec.kind``. Each kind is imported only where it runs: llama.cpp's library is 100 MB,
+    torch and OpenVINO are extras. Raises ``SettingInvalid``, and ``ExtraMissing`` for what is not installed."""
     if spec.kind == "echo":
         from openmaas.engines.echo.engine import Echo  # noqa: PLC0415
 
@@ -46,10 +47,15 @@ def build(spec: EngineSpec, meter: Meter, clock: Clock) -> Engine:
 
         return Moderator(spec, meter)
     if spec.kind == "glm":
-        check_extra()
+        glm.check_extra()
         from openmaas.engines.glm.engine import Glm  # noqa: PLC0415
 
         return Glm(spec, meter, clock)
+    if spec.kind == "openvino":
+        openvino.check_extra()
+        from openmaas.engines.openvino.engine import OpenVino  # noqa: PLC0415
+
+        return OpenVino(spec, meter, clock)
     from openmaas.engines.llama.engine import Llama  # noqa: PLC0415
 
     return Llama(spec, meter)

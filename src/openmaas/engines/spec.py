@@ -14,14 +14,14 @@ import msgspec
 from openmaas.core.bounds import SOCKET_PATH_BYTES_MAX
 from openmaas.core.errors import FieldInvalid, SettingInvalid
 
-Kind = Literal["llama", "echo", "embedder", "search", "moderator", "glm"]
+Kind = Literal["llama", "echo", "embedder", "search", "moderator", "glm", "openvino"]
 Option = str | int | float | bool
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One engine: what it serves, where it listens, where it writes its counts.
 
-    ``weights`` is a file (llama) or a folder (embedder, glm); ``template`` is the chat template
+    ``weights`` is a file (llama), a folder (embedder, glm) or either (openvino); ``template`` is the chat template
     in place of the one in ``weights``, when that is wrong; ``context`` is tokens per slot; ``meter`` is the path of the
     append-only count file; ``options`` belong to the kind and are checked by it.
     """
@@ -64,8 +64,19 @@ OPTIONS: dict[str, dict[str, type | tuple[str, ...]]] = {
     "search": dict.fromkeys(("searxng", "engines", "categories", "language", "folder"), str),
     "moderator": {"words": str},
     "glm": {"threads": int},
+    "openvino": {"threads": int},
 }
+#: Members of a request that engines of a kind do not have, and others do: a request that uses one goes to another
+#: engine of the same model, where there is one, and is refused by name here. ``logprobs`` is the number of alternatives
+#: that ``/v1/completions`` asks for by it; ``true``, of a chat, means the tokens of the answer alone, which all have.
+LACKS: dict[str, tuple[str, ...]] = {"openvino": ("top_logprobs", "logprobs", "logit_bias", "suffix", "echo")}
 _SAID: dict[type, str] = {int: "a whole number above 0", bool: "true or false", str: "a text"}
+
+
+def lacking(kind: str, members: Mapping[str, object]) -> str:
+    """The first of ``members``, of a request as it was decoded, that engines of ``kind`` do not have; "" for none."""
+    used = (name for name in LACKS.get(kind, ()) if members.get(name))
+    return next((name for name in used if members[name] is not True or name != "logprobs"), "")
 
 
 def check_options(kind: str, options: Mapping[str, Option]) -> None:

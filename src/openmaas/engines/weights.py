@@ -17,6 +17,7 @@ from openmaas.core.bounds import SLOT_CONTEXT_TOKENS_MAX
 from openmaas.core.errors import FieldInvalid, ModelUnknown
 from openmaas.engines.gguf import gguf_adapter, gguf_context
 from openmaas.engines.glm.folder import context_of
+from openmaas.engines.openvino.folder import ir_context, is_ir
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,7 +56,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """Weights on this machine: a GGUF file, or the folder of an embedder or of a classic GLM. ``context`` is in tokens.
+    """Weights on this machine: a GGUF file, or the folder of an embedder, of a classic GLM or in OpenVINO's own form.
+    ``kind`` is what serves them unless another is asked for; ``context`` is in tokens.
 
     ``template`` is the text of the chat template that stands in for the file's own; empty for none. ``prompt`` is the
     catalogue's, for a model that completes text.
@@ -67,6 +69,11 @@ class Weights(msgspec.Struct, frozen=True):
     context: int
     template: str = ""
     prompt: str = ""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What can serve them: OpenVINO reads GGUF files, too."""
+        return (self.kind, "openvino") if self.kind == "llama" else (self.kind,)
 
 
 def catalogue() -> list[Entry]:
@@ -86,11 +93,13 @@ def locate(name_or_path: str, folder: Path) -> Weights:
             return Weights(entry.name, entry.kind, place, entry.context, _template(entry), entry.prompt)
     path = Path(name_or_path)
     if os.path.isdir(path):  # ``Path`` raises for a name that is too long, or has a null in it
-        context = min(context_of(path), SLOT_CONTEXT_TOKENS_MAX)
-        return Weights(path.name.lower().replace(" ", "-"), "glm", path.resolve(), context)
+        name, kind = path.name.lower().replace(" ", "-"), "openvino" if is_ir(path) else "glm"
+        context = ir_context(path) if kind == "openvino" else context_of(path)
+        return Weights(name, kind, path.resolve(), min(context, SLOT_CONTEXT_TOKENS_MAX))
     if not os.path.isfile(path):
         known = ", ".join(entry.name for entry in catalogue())
-        said = f"{name_or_path!r} is neither a .gguf file, nor the folder of a classic GLM, nor one of {known}"
+        told = "neither a .gguf file, nor the folder of a classic GLM or of OpenVINO, nor one of"
+        said = f"{name_or_path!r} is {told} {known}"
         raise FieldInvalid(said, field="model")
     name = path.stem.lower().replace(" ", "-")
     return Weights(name, "llama", path.resolve(), min(gguf_context(path), SLOT_CONTEXT_TOKENS_MAX))

@@ -19,7 +19,8 @@ from openmaas.core.errors import FieldInvalid
 from openmaas.core.money import parse_amount
 from openmaas.core.terms import flat
 from openmaas.engines.gguf import check_whole
-from openmaas.engines.glm.folder import check_extra
+from openmaas.engines.glm import folder as glm
+from openmaas.engines.openvino import folder as openvino
 from openmaas.engines.pull import pull
 from openmaas.engines.weights import Weights, catalogue, locate
 from openmaas.files import law as _files_law  # noqa: F401 - as above
@@ -115,7 +116,9 @@ def offer_model(
             raise FieldInvalid(said, field="model")
         return weights.name
     if weights.kind == "glm":
-        check_extra()
+        glm.check_extra()
+    elif weights.kind == "openvino":
+        openvino.check_extra()
     elif here:
         check_whole(weights.path)
     embed, echo = weights.kind == "embedder", weights is ECHO
