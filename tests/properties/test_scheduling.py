@@ -19,6 +19,9 @@ from openmaas.core.bounds import (
     WARMTH_LEAST,
 )
 from openmaas.core.errors import NoReplica, OpenmaasError, QueueFull
+from openmaas.dialects.dialect import SPECIAL
+from openmaas.dialects.openai.request import Ask
+from openmaas.engines.spec import LACKS
 from openmaas.scheduling.choose import LOAD_BOUND, RULES
 from openmaas.scheduling.fair import Fair
 from openmaas.scheduling.health import Health
@@ -329,6 +332,24 @@ def test_who_cannot_be_served_in_time_is_told_at_once_when_to_come_again() -> No
     line.expire(now_s + 6)
     assert patient.error is not None
     assert not any(each.error for each in waiting)
+
+
+def test_what_some_replicas_lack_goes_to_one_that_has_it_and_what_all_lack_to_any_which_says_so() -> None:
+    line, asked = line_of(4, 4), turn(needs=frozenset({"echo"}))
+    line.servers[0].lacks = frozenset({"echo", "suffix"})
+    line.servers[1].reading = 10_000  # busier
+    line.enter(asked, 0)
+    assert asked.server is line.servers[1]
+    line.servers[1].lacks = frozenset({"suffix"})
+    nobody_can = turn(needs=frozenset({"suffix"}))
+    line.enter(nobody_can, 0)
+    assert nobody_can.server is line.servers[0]
+
+
+def test_all_that_an_engine_lacks_is_looked_for_in_a_request() -> None:
+    assert {name for lacks in LACKS.values() for name in lacks} <= SPECIAL
+    body = b'{"model":"m","prompt":"p","echo":true,"suffix":null,"logprobs":0,"logit_bias":{}}'
+    assert Ask("completions", body).needs == {"echo", "logprobs"}
 
 
 def test_without_a_replica_that_answers_the_refusal_says_so() -> None:

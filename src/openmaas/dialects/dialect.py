@@ -45,7 +45,7 @@ class Manner(msgspec.Struct, frozen=True):
 
 PLAIN = Manner()
 #: Members of a request that not every engine knows; a replica says which of them it lacks.
-SPECIAL = frozenset({"logit_bias", "top_logprobs"})
+SPECIAL = frozenset({"echo", "logit_bias", "logprobs", "suffix", "top_logprobs"})
 #: Where an engine takes each kind of request, below its base URL. For searches the wire is Zhipu's: OpenAI has none.
 TARGETS = {
     "chat": b"/chat/completions",

@@ -12,7 +12,7 @@ from openmaas.catalog.book import Deployment, Model, base_of
 from openmaas.catalog.face import Offers
 from openmaas.core.errors import OpenmaasError
 from openmaas.dialects.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, Manner
-from openmaas.engines.spec import EngineSpec, Kind
+from openmaas.engines.spec import LACKS, EngineSpec, Kind
 from openmaas.engines.weights import locate
 from openmaas.house.layout import Layout
 from openmaas.identity.seal import MasterKeys
@@ -58,7 +58,8 @@ def replicas(offers: Offers, layout: Layout, master: MasterKeys) -> dict[str, li
             log.error("deployment %s is left out: %s", deployment.id, error)
             continue
         name, slots, local = deployment.served_name, deployment.slots, deployment.local
-        replica = Replica(deployment.id, name, place, slots, local=local, manner=_manner(deployment))
+        manner, lacks = _manner(deployment), frozenset(LACKS.get(deployment.kind, ()))
+        replica = Replica(deployment.id, name, place, slots, local=local, manner=manner, lacks=lacks)
         found.setdefault(deployment.model, []).append(replica)
     return found
 

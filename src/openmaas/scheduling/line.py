@@ -32,6 +32,8 @@ class Line:
     def enter(self, turn: Turn, now_s: float) -> None:
         """Serve ``turn`` now or let it wait; it is told. Who cannot be served before its time is up is refused at once,
         and told when to come again."""
+        if turn.needs and all(turn.needs & server.lacks for server in self.servers):
+            turn.needs = frozenset()  # nobody can: whoever gets it says so
         if not self.queue.waits_before(turn.band):
             server = self._choose(self.servers, turn)
             if server is not None:

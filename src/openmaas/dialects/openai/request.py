@@ -32,6 +32,8 @@ _prompts = msgspec.json.Decoder(list[str | int | list[int]])
 _encode = msgspec.json.Encoder().encode
 #: The kinds of request that generate; the others have one answer, which is no stream.
 _GENERATING = ("chat", "completions")
+#: A member that is there and asks for nothing.
+_NOTHING = (b"false", b"null", b"{}", b'""')
 #: The members in which a prompt stands, in its order.
 _OPENING = ("tools", "messages", "prompt", "input")
 _FORCED_USAGE = msgspec.Raw(b'{"include_usage":true}')
@@ -112,8 +114,14 @@ class Ask:
 
     @property
     def needs(self) -> frozenset[str]:
-        """Those of ``SPECIAL`` that it has."""
-        return SPECIAL & self.members.keys()
+        """Those of ``SPECIAL`` that it has, and does not say no to."""
+        found = SPECIAL & self.members.keys()
+        if not found:
+            return found
+        asked = {name: bytes(self.members[name]) for name in found}
+        if self.kind == "chat":
+            asked.pop("logprobs", None)  # of the tokens of the answer alone, which all engines have
+        return frozenset(name for name, value in asked.items() if value not in _NOTHING)
 
     def opening(self) -> bytes:
         """The caller's own bytes: tools, as templates put them first, and what is said or embedded."""
