@@ -66,7 +66,8 @@ class Fair:
         self._own_max, self._all_max = own_max, all_max
 
     def __len__(self) -> int:
-        return sum(band.count for band in self._bands)
+        urgent, usual, batch = self._bands
+        return urgent.count + usual.count + batch.count
 
     def add(self, turn: Turn) -> Turn | None:
         """See ``Queue``."""
@@ -94,7 +95,7 @@ class Fair:
 
     def waits_before(self, band: int) -> bool:
         """See ``Queue``."""
-        return any(each.count for each in self._bands[: band + 1])
+        return len(self) > 0 and any(each.count for each in self._bands[: band + 1])
 
     def join(self, turn: Turn) -> None:
         """See ``Queue``."""
