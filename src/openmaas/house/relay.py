@@ -39,7 +39,7 @@ from openmaas.relay.handover import Handover
 from openmaas.relay.journey import Journey
 from openmaas.relay.keeping import Keeping
 from openmaas.relay.late import Late
-from openmaas.relay.lines.other import elsewhere
+from openmaas.relay.lines.other import Elsewhere
 from openmaas.relay.lines.owner import Owner
 from openmaas.relay.lines.replicas import Replicas
 from openmaas.relay.metrics import Metrics
@@ -79,9 +79,14 @@ class Relay:
         self.purse = Purse(self.database, self.follower, clock, self.life)
         self.journal = Journal(layout.journals / self.life, durable_on_disk=settings.journal_durability == "disk")
         self.pool = Pool(clock)
-        self.others = elsewhere([layout.socket(f"queue{each}") for each in range(settings.relays)], number, clock)
-        self.replicas = Replicas(self.pool, clock, self.others)
-        self.owner = Owner(layout.socket(f"queue{number}"), self.replicas.own, clock)
+        self.replicas = self.queues = Replicas(self.pool, clock)
+        self.owner: Owner | None = None
+        self.owners: list[Elsewhere] = []
+        if settings.relays > 1:
+            sockets = [layout.socket(f"queue{each}") for each in range(settings.relays)]
+            self.owner = Owner(sockets, number, self.queues.own, clock)
+            self.owners = [Elsewhere(part, self.owner, clock) for part in range(settings.relays)]
+            self.replicas = Replicas(self.pool, clock, self.owners)
         self.running = Running(self.journal)
         self.late = Late(self.database)
         self.repeats = Repeats(self.database, clock, self.life, self.late)
@@ -119,7 +124,8 @@ class Relay:
         self.doorkeeper = Doorkeeper(self.front, clock)
 
         def renew(found: Offers) -> None:
-            self.replicas.renew(replicas(found, layout, master))
+            for each in {self.replicas, self.queues}:
+                each.renew(replicas(found, layout, master))
 
         self.catalog.on_change(renew)
 
@@ -138,8 +144,8 @@ class Relay:
             self.prices.run(),
             self.rules.run(),
             *([self.borrower.run()] if self.borrower else []),
-            self.replicas.probe(),
-            *[other.run() for other in self.others.values()],
+            *[each.probe() for each in {self.replicas, self.queues}],
+            *[each.run() for each in self.owners],
             self.purse.run(),
             self.running.note(),
             self.late.run(),
@@ -149,7 +155,7 @@ class Relay:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop) for loop in loops]
             told = await self.peers.listen()
-            owning = await self.owner.listen() if self.others else None
+            owning = await self.owner.listen() if self.owner is not None else None
             server = await asyncio.get_running_loop().create_server(
                 self.doorkeeper.connection, sock=listener, ssl=_tls(self.settings)
             )
@@ -180,7 +186,7 @@ class Relay:
         return await asyncio.get_running_loop().create_unix_server(self.doorkeeper.connection, str(self.inside))
 
     def _waiting(self) -> float:
-        return float(sum(line.waiting for line in self.replicas.lines.values()))
+        return float(sum(line.waiting for line in self.queues.lines.values()))
 
 
 def _lender(settings: Settings, database: Database, clock: Clock) -> Lender | None:

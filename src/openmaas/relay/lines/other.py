@@ -1,23 +1,24 @@
-"""A line whose queue is at another relay: what is asked of its owner, and what is asked again when the owner is new.
+"""A line whose queue is at one of several relays: what is asked of its owner, and asked again when that is another.
 
 The bytes of requests never go that way: who has been granted a slot connects to the replica itself. While the owner is
-gone what runs goes on, what wants a slot waits; the next owner is told of both.
+gone what runs goes on and what wants a slot waits; the next owner is told of both, and may be ourselves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+import math
 
 import msgspec
 
-from openmaas.core.bounds import ASKED_BYTES_MAX, COUNT_INTERVAL_S, OWNER_RETRY_S
+from openmaas.core.bounds import ASKED_BYTES_MAX, COUNT_INTERVAL_S, OWNER_GRACE_S, OWNER_RETRY_S
 from openmaas.core.clock import Clock
 from openmaas.core.errors import ClientLeft, NoReplica, OpenmaasError, QueueFull
 from openmaas.dialects.dialect import Ask
 from openmaas.relay.door.message import Answer
 from openmaas.relay.lines.line import ModelLine
+from openmaas.relay.lines.owner import Owner
 from openmaas.relay.lines.replica import Grant, Replica
 from openmaas.relay.lines.words import Answered, Asked, Back, End, Granted, Said, Take, answered, said
 from openmaas.relay.upstream.pool import Pool
@@ -36,10 +37,10 @@ class Waiting(msgspec.Struct):
 
 
 class Elsewhere:
-    """The connection to one other relay, for all models whose queues it owns."""
+    """The connection to the owner of one part of the models."""
 
-    def __init__(self, socket: str, clock: Clock) -> None:
-        self._socket, self._now_s = socket, clock.mono_s
+    def __init__(self, part: int, owner: Owner, clock: Clock) -> None:
+        self._part, self._owner, self._now_s = part, owner, clock.mono_s
         self._numbers = itertools.count(1)
         self._writer: asyncio.StreamWriter | None = None
         self.asked: dict[int, Waiting] = {}
@@ -64,26 +65,35 @@ class Elsewhere:
             made.told.set_exception(error)
 
     async def run(self) -> None:
-        """Stay connected until cancelled."""
+        """Stay connected until cancelled. A part is seized when nobody has answered for
+        ``OWNER_GRACE_S``; the first time, by the relay of its number at once."""
+        alone_since_s: float | None = None
         while True:
+            if self._now_s() > (alone_since_s or math.inf) + OWNER_GRACE_S:
+                self._owner.seize(self._part)
             try:
-                reader, self._writer = await asyncio.open_unix_connection(self._socket, limit=ASKED_BYTES_MAX)
+                where = self._owner.where(self._part)
+                reader, self._writer = await asyncio.open_unix_connection(where, limit=ASKED_BYTES_MAX)
             except OSError:
-                await asyncio.sleep(OWNER_RETRY_S)
-                continue
-            try:
-                self._tell_all()
-                async with asyncio.TaskGroup() as group:
-                    telling = group.create_task(self._tell())
-                    while line := await reader.readline():
-                        self._hear(answered.decode(line))
-                    telling.cancel()
-            except* ConnectionError:
-                pass
-            finally:
-                self._writer.close()
-                self._writer = None
+                alone_since_s = alone_since_s or self._now_s()
+            else:
+                alone_since_s = None
+                await self._stay(reader, self._writer)
             await asyncio.sleep(OWNER_RETRY_S)
+
+    async def _stay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            self._tell_all()
+            async with asyncio.TaskGroup() as group:
+                telling = group.create_task(self._tell())
+                while line := await reader.readline():
+                    self._hear(answered.decode(line))
+                telling.cancel()
+        except* ConnectionError:
+            pass
+        finally:
+            writer.close()
+            self._writer = None
 
     def _tell_all(self) -> None:
         """A new owner knows nothing: first what runs, then what waits."""
@@ -126,8 +136,8 @@ class OtherLine(ModelLine):
 
     @property
     def waiting(self) -> int:
-        """See ``ModelLine``: of this relay; the owner counts them with all others."""
-        return 0
+        """See ``ModelLine``: of this relay."""
+        return sum(made.take.place is None for made in self._mine.values())
 
     async def find(self, turn: Turn, ask: Ask, answer: Answer) -> Replica:
         """See ``ModelLine``."""
@@ -184,8 +194,3 @@ class OtherLine(ModelLine):
         made = self._mine.pop(turn)
         self._owner.asked.pop(made.take.number, None)
         self._owner.say(word)
-
-
-def elsewhere(sockets: Sequence[str], own: int, clock: Clock) -> dict[int, Elsewhere]:
-    """The other relays by their numbers."""
-    return {number: Elsewhere(socket, clock) for number, socket in enumerate(sockets) if number != own}

@@ -1,13 +1,15 @@
-"""The owner's side: serves other relays of the house from the lines that are here.
+"""The owner's side: serves the relays of a house, itself among them, from the queues that are here.
 
-Which relay owns a model's queue follows from the model's name alone, so all agree without asking; the house has one
-relay of each number at a time, and its socket is that relay's. What a relay holds comes back when its connection ends,
-for its requests end with it.
+Models are spread over as many parts as there are relays, by their names. A part belongs to the relay that holds the
+lock on its file; the kernel gives that to one at a time, and takes it from one that dies, so there are never two owners
+and never long none. What a relay holds comes back when its connection ends, for its requests end with it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
@@ -21,27 +23,53 @@ from openmaas.relay.lines.words import Back, End, Granted, Refused, Said, Take, 
 from openmaas.scheduling.turn import Turn
 
 
-def owner_of(model: str, relays: int) -> int:
-    """The number of the relay that owns its queue."""
-    return crc32(model.encode()) % relays
+def part_of(model: str, parts: int) -> int:
+    """The part to which its queue belongs."""
+    return crc32(model.encode()) % parts
 
 
 class Owner:
-    """``line`` is the own line of a model."""
+    """What relay ``number`` owns. ``sockets`` are those of all relays by their numbers, ``line`` the own line of a
+    model."""
 
-    def __init__(self, socket: str, line: Callable[[str], OwnLine], clock: Clock) -> None:
-        self._socket, self._line, self._now_s = socket, line, clock.mono_s
-        self._open_s = 0.0
+    def __init__(self, sockets: list[str], number: int, line: Callable[[str], OwnLine], clock: Clock) -> None:
+        self.sockets, self.number = sockets, number
+        self._line, self._now_s = line, clock.mono_s
+        self._open_s: dict[int, float] = {}  # of the parts that are ours: when slots are given
+        self._locks = [os.open(f"{socket}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) for socket in sockets]
 
     async def listen(self) -> asyncio.Server:
-        """Serve whoever connects, until the server is closed; but give no slot in the first ``OWNER_GRACE_S``, in which
-        the others say which they have."""
-        self._open_s = self._now_s() + OWNER_GRACE_S
-        Path(self._socket).unlink(missing_ok=True)  # of a relay of this number that was killed
-        return await asyncio.start_unix_server(self._serve, self._socket, limit=ASKED_BYTES_MAX)
+        """Serve whoever connects, until the server is closed."""
+        own = self.sockets[self.number]
+        Path(own).unlink(missing_ok=True)  # of a relay of this number that was killed
+        return await asyncio.start_unix_server(self._serve, own, limit=ASKED_BYTES_MAX)
+
+    def seize(self, part: int) -> None:
+        """Own ``part``, if nobody does. In the first ``OWNER_GRACE_S`` no slot is given: the others say which they
+        have."""
+        if part in self._open_s:
+            return
+        lock = self._locks[part]
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        os.pwrite(lock, b"%4d" % self.number, 0)
+        self._open_s[part] = self._now_s() + OWNER_GRACE_S
+
+    def where(self, part: int) -> str:
+        """The socket of who owns ``part``, or did. When that was of our number it is ours again, or nobody's."""
+        number = int(os.pread(self._locks[part], 4, 0) or b"%d" % part)
+        if number == self.number:
+            self.seize(part)
+        return self.sockets[number]
+
+    def opens_s(self, model: str) -> float | None:
+        """Since when slots of ``model`` are given here; None when its queue is not ours."""
+        return self._open_s.get(part_of(model, len(self.sockets)))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        desk = _Desk(self._line, self._now_s, writer, self._open_s)
+        desk = _Desk(self, self._line, self._now_s, writer)
         try:
             while line := await reader.readline():
                 desk.hear(asked.decode(line))
@@ -56,9 +84,13 @@ class _Desk:
     """One other relay's requests."""
 
     def __init__(
-        self, line: Callable[[str], OwnLine], now_s: Callable[[], float], writer: asyncio.StreamWriter, open_s: float
+        self,
+        owner: Owner,
+        line: Callable[[str], OwnLine],
+        now_s: Callable[[], float],
+        writer: asyncio.StreamWriter,
     ) -> None:
-        self._line, self._now_s, self._writer, self._open_s = line, now_s, writer, open_s
+        self._owner, self._line, self._now_s, self._writer = owner, line, now_s, writer
         self._turns: dict[int, tuple[OwnLine, Turn]] = {}
 
     def hear(self, word: Take | Said | Back | End) -> None:
@@ -96,6 +128,10 @@ class _Desk:
                 line.end(turn, turn.said, turn.prompt_tokens)
 
     def _take(self, word: Take) -> None:
+        open_s = self._owner.opens_s(word.model)
+        if open_s is None:  # it was said before somebody else became the owner
+            self._writer.close()
+            return
         line, turn = self._line(word.model), word.turn(self._now_s())
         self._turns[word.number] = line, turn
         if word.place is not None:
@@ -111,7 +147,7 @@ class _Desk:
                 self._say(Granted(word.number, turn.server.name))
 
         turn.told = told
-        if (wait_s := self._open_s - self._now_s()) > 0:
+        if (wait_s := open_s - self._now_s()) > 0:
             asyncio.get_running_loop().call_later(wait_s, self._enter, word.number)
         else:
             line.enter(turn)

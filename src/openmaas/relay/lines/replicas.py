@@ -8,7 +8,7 @@ engines are asked for their health five times a second, others while they are ou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from openmaas.core.bounds import PROBE_INTERVAL_S
 from openmaas.core.clock import Clock
@@ -16,35 +16,35 @@ from openmaas.core.errors import OpenmaasError
 from openmaas.relay.lines.line import ModelLine
 from openmaas.relay.lines.other import Elsewhere, OtherLine
 from openmaas.relay.lines.own import OwnLine
-from openmaas.relay.lines.owner import owner_of
+from openmaas.relay.lines.owner import part_of
 from openmaas.relay.lines.replica import Replica
 from openmaas.relay.upstream.pool import Pool
 
 
 class Replicas:
-    """``others`` are the other relays of the house, some of which own the queues of some models."""
+    """``owners`` are how the owners of all parts are reached; without any, all queues are here."""
 
-    def __init__(self, pool: Pool, clock: Clock, others: Mapping[int, Elsewhere] | None = None) -> None:
+    def __init__(self, pool: Pool, clock: Clock, owners: Sequence[Elsewhere] = ()) -> None:
         self.lines: dict[str, ModelLine] = {}
         self._pool, self._clock = pool, clock
-        self._others = others or {}
+        self._owners = owners
 
     def line(self, model: str) -> ModelLine:
         """The line of a model; an empty one when it has no deployment."""
         found = self.lines.get(model)
         if found is None:
-            owner = self._others.get(owner_of(model, len(self._others) + 1))
-            if owner is None:
-                found = OwnLine(model, self._pool, self._clock)
-            else:
+            if self._owners:
+                owner = self._owners[part_of(model, len(self._owners))]
                 found = OtherLine(model, self._pool, self._clock, owner)
+            else:
+                found = OwnLine(model, self._pool, self._clock)
             self.lines[model] = found
         return found
 
     def own(self, model: str) -> OwnLine:
         """The line of a model whose queue is here."""
         found = self.line(model)
-        assert isinstance(found, OwnLine), f"the queue of {model} is not here"
+        assert isinstance(found, OwnLine)
         return found
 
     def renew(self, wanted: dict[str, list[Replica]]) -> None:
