@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
@@ -187,3 +188,42 @@ def test_what_is_said_in_a_member_may_hold_a_comma(data: str) -> None:
     done = CliRunner().invoke(main, [*said, "--data", data, "--json"])
     assert done.exit_code == 0, done.output
     assert [tax["name"] for tax in json.loads(done.output)["taxes"]] == ["VAT, reduced", "a"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--trace nosuch.jsonl", "--trace nosuch.jsonl"),
+        ("--trace {trace} --replicas 0", "--replicas 0"),
+        ("--trace {trace} --replicas 4,x", "--replicas 4,x"),
+        ("--trace {trace} --policy nearest", "--policy nearest: there are affinity"),
+        ("--trace {trace} --queue lifo", "--queue lifo: there are fair"),
+        ("--trace {trace} --profile nosuch", "--profile nosuch"),
+        ("--trace {trace} --flood 5/m", "--flood 5/m"),
+        ("--trace {trace} --speed 0", "--speed"),
+        ("--trace {trace} --into {trace}", "--into"),
+    ],
+)
+def test_a_mistake_in_a_simulation_is_named(line: str, said: str) -> None:
+    trace = str(Path(__file__).parents[1] / "traces" / "mooncake.jsonl")
+    found = CliRunner().invoke(main, ["simulate", *line.format(trace=trace).split(" ")])
+    assert found.exit_code == 2
+    assert said in found.output
+
+
+def test_a_simulation_prints_a_table_and_writes_its_report_and_drawings(tmp_path: Path) -> None:
+    trace = str(Path(__file__).parents[1] / "traces" / "mooncake.jsonl")
+    line = f"simulate --trace {trace} --replicas 1,2 --policy affinity,round_robin --tenants 3 --flood 30"
+    found = CliRunner().invoke(main, [*line.split(" "), "--into", str(tmp_path)])
+    assert found.exit_code == 0, found.output
+    assert found.stdout.splitlines()[0].split()[:3] == ["replicas", "policy", "queue"]
+    runs = json.loads((tmp_path / "report.json").read_bytes())["runs"]
+    assert [(run["replicas"], run["policy"], run["flooded"]) for run in runs[:4]] == [
+        (1, "affinity", False),
+        (1, "affinity", True),
+        (1, "round_robin", False),
+        (1, "round_robin", True),
+    ]
+    assert {path.name for path in tmp_path.glob("*.svg")} == {"hits.svg", "ttft.svg", "spread.svg", "tenants.svg"}
+    for path in tmp_path.glob("*.svg"):
+        ElementTree.fromstring(path.read_text())  # noqa: S314 - our own

@@ -67,18 +67,22 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
 
 
 class Progress:
-    """Progress of a pull: one line that renews itself on a terminal, one line every few seconds elsewhere."""
+    """How far something is: one line that renews itself on a terminal, one line every few seconds elsewhere.
 
-    def __init__(self) -> None:
+    It is told of bytes and says megabytes; what is not bytes has a ``unit`` of so many and a ``name``.
+    """
+
+    def __init__(self, unit: int = 10**6, name: str = "MB") -> None:
+        self._unit, self._name = unit, name
         self._last_s = 0.0
         self._terminal = sys.stderr.isatty()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """``done`` of ``total`` bytes of ``what``."""
+        """``done`` of ``total`` of ``what``."""
         now_s, finished = time.monotonic(), done >= total
         if not finished and now_s - self._last_s < (0.1 if self._terminal else 3.0):
             return
         self._last_s = now_s
         share = 100 * done // total if total else 100
-        line = f"· {what}: {done / 1e6:.0f} of {total / 1e6:.0f} MB ({share} %)"
+        line = f"· {what}: {done / self._unit:.0f} of {total / self._unit:.0f} {self._name} ({share} %)"
         click.echo(f"\r{line}\x1b[K" if self._terminal else line, err=True, nl=not self._terminal or finished)

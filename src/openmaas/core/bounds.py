@@ -336,3 +336,7 @@ DISABLE_AFTER_S = 5 * 24 * 3600  #: an endpoint that nothing has reached for so 
 SECRET_OVERLAP_S = 24 * 3600  #: an old secret signs beside the new one so long
 EVENTS_KEPT_S = 30 * 24 * 3600  #: events and their deliveries, for a replay
 FORGET_INTERVAL_S = 3_600.0  #: how often they are forgotten; nothing waits for it
+
+# ── the simulator ─────────────────────────────────────────────────────────────────────────────────────────────────
+BURST_STEPS_MAX = 32  #: steps of an engine taken together: a relay, too, hears of tokens in pieces
+REPLICAS_SIMULATED_MAX = 4_096  #: each arrival looks at all of them: two milliseconds for a thousand

@@ -14,7 +14,7 @@ came; so one who floods it is refused, and the others are not.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from openmaas.core.bounds import QUEUE_LENGTH_MAX, QUEUE_LENGTH_OF_ALL_MAX, SLACK_TOKENS
@@ -183,4 +183,4 @@ class FirstCome:
 
 
 #: The orders by name.
-QUEUES = {"fair": Fair, "first_come": FirstCome}
+QUEUES: dict[str, Callable[[], Queue]] = {"fair": Fair, "first_come": FirstCome}

@@ -4,6 +4,7 @@ socket: the relay and the simulator tell it what happens and when."""
 from __future__ import annotations
 
 import math
+import random
 
 from openmaas.core.bounds import RATE_MEMORY_S, RETRY_AFTER_S_DEFAULT, RETRY_AFTER_S_MAX
 from openmaas.core.errors import NoReplica, QueueFull
@@ -16,14 +17,16 @@ _NEWEST = 0.05
 
 
 class Line:
-    """``routing`` is one of ``choose.RULES``, ``queueing`` one of ``fair.QUEUES``."""
+    """``routing`` is one of ``choose.RULES``, ``queueing`` one of ``fair.QUEUES``; ``chance`` breaks ties."""
 
-    def __init__(self, model: str, routing: str = "affinity", queueing: str = "fair") -> None:
+    def __init__(
+        self, model: str, routing: str = "affinity", queueing: str = "fair", chance: random.Random | None = None
+    ) -> None:
         self.model = model
         self.servers: list[Server] = []
         self.queue: Queue = QUEUES[queueing]()
         self.output_tokens_usual = 256.0  # of an answer; learned
-        self._choose: Choose = RULES[routing]()
+        self._choose: Choose = RULES[routing](chance or random.Random())  # noqa: S311 - no secret
         self._rate = _Rate()
         self._waited_since_s: float | None = (
             None  # since when somebody waits, or since the last answer if that is later

@@ -1,0 +1,1 @@
+"""A fleet that is not here: recorded requests, modelled engines, and between them the rules that the relay runs."""
