@@ -1,4 +1,4 @@
-"""An engine of kind ``llama`` by itself, without a house: its program on a socket, asked for chats."""
+"""An engine by itself, without a house: its program on a socket, asked over it."""
 
 from __future__ import annotations
 
@@ -9,39 +9,62 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+from openmaas.engines.meter import MeterLine, find
 from openmaas.engines.spec import EngineSpec
 
 
+class Lone:
+    """One engine, from ``with`` to its end; ``spec`` are further fields of its ``EngineSpec``."""
+
+    def __init__(self, where: Path, weights: Path, **spec: Any) -> None:
+        told = {"kind": "llama", "slots": 1, **spec}
+        self._spec = EngineSpec(
+            model="m", socket=str(where / "e.sock"), meter=str(where / "meter"), weights=str(weights), **told
+        )
+        self._asked = 0
+
+    def __enter__(self) -> Lone:
+        command = [sys.executable, "-m", "openmaas.engines.program"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(self._spec.line())
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == b"ready\n"
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._process.communicate()  # its standard input is its lifeline
+
+    def post(self, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
+        """The status and the answer."""
+        self._asked += 1
+        connection = http.client.HTTPConnection("engine")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(self._spec.socket)
+        connection.request("POST", path, json.dumps(body), {"x-request-id": f"req_{self._asked}"})
+        answer = connection.getresponse()
+        found = json.loads(answer.read())
+        connection.close()
+        return answer.status, found
+
+    def chat(self, **body: Any) -> dict[str, Any]:
+        """The answer to a chat."""
+        status, found = self.post("/v1/chat/completions", **body)
+        assert status == 200, found
+        return found
+
+    def meter(self) -> list[MeterLine]:
+        """What it counted, one line for each request."""
+        lines = find(self._spec.meter)
+        return [lines[f"req_{number}"] for number in range(1, self._asked + 1) if f"req_{number}" in lines]
+
+
 def chats(where: Path, weights: Path, *bodies: Mapping[str, Any], **spec: Any) -> Iterator[dict[str, Any]]:
-    """What it answers to each; ``spec`` are further fields of its ``EngineSpec``."""
-    told = EngineSpec(
-        kind="llama",
-        model="m",
-        socket=str(where / "e.sock"),
-        meter=str(where / "meter"),
-        weights=str(weights),
-        slots=1,
-        **spec,
-    )
-    command = [sys.executable, "-m", "openmaas.engines.program"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as engine:
-        assert engine.stdin is not None
-        assert engine.stdout is not None
-        try:
-            engine.stdin.write(told.line())
-            engine.stdin.flush()
-            assert engine.stdout.readline() == b"ready\n"
-            for body in bodies:
-                connection = http.client.HTTPConnection("engine")
-                connection.sock = socket.socket(socket.AF_UNIX)
-                connection.sock.connect(told.socket)
-                connection.request("POST", "/v1/chat/completions", json.dumps(body), {"x-request-id": "req_1"})
-                answer = connection.getresponse()
-                found = json.loads(answer.read())
-                connection.close()
-                assert answer.status == 200, found
-                yield found
-        finally:
-            engine.stdin.close()  # its lifeline
+    """What an engine of kind ``llama`` answers to each."""
+    with Lone(where, weights, **spec) as engine:
+        for body in bodies:
+            yield engine.chat(**body)
