@@ -1,7 +1,7 @@
 """``python -m bench.scale TRACES PART…``: the simulated figures of docs/scale.md, as rows of JSON.
 
-TRACES is a folder with the whole traces (tests/traces/README.md names their sources). Without PART, all are run. Constants of
-the rules, which ``openmaas simulate`` takes as they are, are varied here.
+TRACES is a folder with the whole traces (tests/traces/README.md names their sources). Without PART, all are run.
+Constants of the rules, which ``openmaas simulate`` takes as they are, are varied here.
 """
 
 from __future__ import annotations
