@@ -28,9 +28,8 @@ class Line:
         self.output_tokens_usual = 256.0  # of an answer; learned
         self._choose: Choose = RULES[routing](chance or random.Random())  # noqa: S311 - no secret
         self._rate = _Rate()
-        self._waited_since_s: float | None = (
-            None  # since when somebody waits, or since the last answer if that is later
-        )
+        # Since when somebody waits, or since the last answer, if that was later.
+        self._waited_since_s: float | None = None
 
     def enter(self, turn: Turn, now_s: float) -> None:
         """Serve ``turn`` now or let it wait; it is told. Who cannot be served before its time is up is refused at once,
