@@ -58,7 +58,7 @@ def test_its_file_is_the_one_whose_digest_is_known_and_has_a_card() -> None:
 
 def test_it_continues_a_poem_and_a_program(house: Installation) -> None:
     """It keeps the metre: lines of five characters follow a line of five."""
-    poem = complete(house, prompt="春眠不觉晓，处处闻啼鸟。\n", max_tokens=24)
+    poem = complete(house, prompt="白日依山盡，黃河入海流。\n", max_tokens=24)
     text = poem["choices"][0]["text"]
     assert [len(half) for half in re.split("[，。]\n?", text)][:2] == [5, 5], text
     program = complete(house, prompt="import os\n\ndef names(folder):\n    for name in os.", max_tokens=12)
