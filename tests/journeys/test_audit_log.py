@@ -162,6 +162,7 @@ LINES = {
 READING = {
     *("audit-log verify", "audit-log export", "chat", "doctor", "keys list", "ledger audit", "ledger statement"),
     *("models list", "models aliases", "models pull", "serve", "settings", "usage export", "limits list"),
+    *("simulate", "calibrate"),
     *("invoices list", "invoices show", "ledger reconcile", "payers show"),
     *(
         f"{noun} list"

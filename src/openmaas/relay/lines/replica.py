@@ -88,7 +88,8 @@ class Grant:
         """Send the request, once."""
         link, self._link = self._link, None
         assert link is not None
-        return pool.post(link, self.replica.place.prefix + target, headers, body, sink)
+        place = self.replica.place
+        return pool.post(link, place, place.prefix + target, headers, body, sink)
 
     def settle(self, usage: Usage, now_s: float, *, answered: bool) -> None:
         """What was really used, and whether the replica answered at all."""

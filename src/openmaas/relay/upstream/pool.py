@@ -26,9 +26,10 @@ class Pool:
         reached."""
         return self._take(place) or await self.connect(place)
 
-    def post(self, link: Link, target: bytes, headers: bytes, body: bytes, sink: Sink) -> Exchange:
-        """Send a request with a whole body."""
-        head = link.place.head(b"POST", target, b"%bcontent-length: %d\r\n" % (headers, len(body)))
+    def post(self, link: Link, place: Place, target: bytes, headers: bytes, body: bytes, sink: Sink) -> Exchange:
+        """Send a request with a whole body to ``place``, whose connection ``link`` is: several places may share an
+        address, and each has header lines of its own."""
+        head = place.head(b"POST", target, b"%bcontent-length: %d\r\n" % (headers, len(body)))
         exchange = Exchange(sink)
         exchange.send(link, (head, body), whole=True)
         return exchange
