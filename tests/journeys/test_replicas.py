@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock, Thread
@@ -25,7 +25,7 @@ class Engine:
     """A small OpenAI endpoint that answers with its own name, or with an error status."""
 
     def __init__(self, name: str, port: int = 0) -> None:
-        self.name, self.status, self.asked = name, 200, 0
+        self.name, self.status, self.health, self.asked = name, 200, 200, 0
         self.takes_s = 0.0
         self.running = self.running_most = 0
         self._lock = Lock()
@@ -35,7 +35,7 @@ class Engine:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                self.tell(200, {"data": []})
+                self.tell(engine.health, {"data": []})
 
             def do_POST(self) -> None:
                 with engine._lock:
@@ -132,6 +132,32 @@ def test_a_replica_whose_proxy_says_that_it_is_not_there_is_out(echo: Installati
     answers = [echo.ask("POST", "/v1/chat/completions", body)[0] for _ in range(60)]
     assert answers.count(200) > 40
     assert engines[0].asked < 15
+
+
+def test_a_client_that_loses_patience_is_no_answer(echo: Installation, engines: list[Engine]) -> None:
+    offer(echo, "hung", [engines[0].port])
+    engines[0].status, engines[0].health = 503, 500
+    body = {"model": "hung", "messages": [{"role": "user", "content": "hello"}]}
+
+    def is_ready() -> bool:
+        return bool(json.loads(echo.ask("GET", "/readyz")[2])["models"]["hung"]["replicas"][0]["ready"])
+
+    for _ in range(2):
+        assert echo.ask("POST", "/v1/chat/completions", body)[0] == 502
+    engines[0].takes_s = 4
+    connection = HTTPConnection("127.0.0.1", echo.port)
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"authorization": f"Bearer {echo.key}"})
+    while not engines[0].running:
+        time.sleep(0.01)
+    connection.close()
+    time.sleep(2)  # the engine was told to stop, and its second for a last word is over
+    assert is_ready()
+    engines[0].takes_s = 0
+    assert echo.ask("POST", "/v1/chat/completions", body)[0] == 502
+    assert not is_ready()
+    (made,) = [each for each in echo.admin("GET", "/deployments?limit=100")[1]["data"] if each["model"] == "hung"]
+    echo.admin("PATCH", f"/deployments/{made['id']}", {"wanted": "stopped"})
+    echo.ready()  # for the tests that come
 
 
 def test_who_floods_a_model_keeps_nobody_else_waiting(tmp_path: Path) -> None:

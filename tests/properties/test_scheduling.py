@@ -30,11 +30,8 @@ from openmaas.scheduling.prefix import Prefixes, chain_of
 from openmaas.scheduling.turn import BATCH, OUTPUT_WEIGHT, URGENT, USUAL, Server, Turn
 
 
-def nobody(_turn: Turn) -> None: ...
-
-
 def turn(tenant: str = "a", prompt: int = 100, output: int = 10, **more: object) -> Turn:
-    return Turn(tenant, prompt, output, told=nobody, **more)  # type: ignore[arg-type]
+    return Turn(tenant, prompt, output, **more)  # type: ignore[arg-type]
 
 
 def line_of(*slots: int, rule: str = "affinity", queue: str = "fair") -> Line:
@@ -350,6 +347,34 @@ def test_all_that_an_engine_lacks_is_looked_for_in_a_request() -> None:
     assert {name for lacks in LACKS.values() for name in lacks} <= SPECIAL
     body = b'{"model":"m","prompt":"p","echo":true,"suffix":null,"logprobs":0,"logit_bias":{}}'
     assert Ask("completions", body).needs == {"echo", "logprobs"}
+
+
+@pytest.mark.parametrize("way", ["they left", "their time was up", "a replica came"])
+def test_an_idle_hour_says_nothing_about_the_speed_of_a_line(way: str) -> None:
+    line, now_s = line_of(1), 0.0
+    running = turn("a", 100, 0)
+    line.enter(running, now_s)
+    for _ in range(5):  # a hundred tokens a second
+        waiting = turn("a", 100, 0, until_s=50)
+        line.enter(waiting, now_s)
+        now_s += 1
+        ends(line, running, now_s)
+        running = waiting
+    last = turn("a", 100, 0, until_s=50)
+    line.enter(last, now_s)
+    if way == "they left":
+        line.leave(last)
+    elif way == "their time was up":
+        line.expire(51)
+    else:
+        line.servers.append(Server(1, Prefixes(10)))
+        line.serve()
+    ends(line, running, now_s + 3600)
+    line.servers = []
+    asked = [turn("a", 100, 0, arrived_s=4000, until_s=4060) for _ in range(2)]
+    for each in asked:
+        line.enter(each, 4000)
+    assert [each.error for each in asked] == [None, None]
 
 
 def test_without_a_replica_that_answers_the_refusal_says_so() -> None:

@@ -131,9 +131,10 @@ class Flow:
         return self._answer.gone
 
     @property
-    def answered(self) -> bool:
-        """False when the engine said nothing, or a proxy before it said that it was not there."""
-        return self._status not in (0, 502, 503, 504)
+    def answered(self) -> bool | None:
+        """False when the engine said nothing, or a proxy before it said that it was not there; None when it had said
+        nothing yet as the client went away."""
+        return None if self.gone and not self._status else self._status not in (0, 502, 503, 504)
 
     def said(self) -> int:
         """How many tokens of a stream the engine has said so far; 0 of a whole answer, which tells at its end."""

@@ -184,7 +184,7 @@ class Journey:
             closed = Closed(opened, *end)
             self.journal.close(closed, promise)
             hold.settle(paid)
-            grant.settle(usage, self.clock.mono_s(), answered=flow.answered or flow.gone)
+            grant.settle(usage, self.clock.mono_s(), flow.answered)
             flow.charged = any(paid)
             self.metrics.closed(closed)
         await self.journal.durable()

@@ -40,7 +40,7 @@ class Line:
             server = self._choose(self.servers, turn)
             if server is not None:
                 self.queue.join(turn)
-                self._grant(turn, server, now_s)
+                self._grant(turn, server)
                 return
         wait_s = self.wait_s(turn)
         if wait_s is not None and now_s + wait_s > turn.until_s:
@@ -51,11 +51,12 @@ class Line:
         gone = self.queue.add(turn)
         if gone is not None:
             self._refuse(gone, f"too many requests wait for {self.model}", wait_s)
-        self.serve(now_s)
+        self.serve()
 
     def leave(self, turn: Turn) -> None:
         """Nobody wants it any more, before it was served."""
         self.queue.remove(turn)
+        self._note_emptied()
 
     def read(self, turn: Turn) -> None:
         """Its prompt has been read: the first byte of its answer came."""
@@ -79,47 +80,60 @@ class Line:
         assert server is not None
         if unread_tokens is not None:
             self._charge(turn, unread_tokens + OUTPUT_WEIGHT * output_tokens - turn.charged)
-        self.read(turn)
-        server.writing -= turn.writing
-        server.running -= 1
-        turn.writing = 0
+        self._free(turn, server)
         if output_tokens:
             self.output_tokens_usual += _NEWEST * (output_tokens - self.output_tokens_usual)
         if self._waited_since_s is not None:
             self._rate.add(turn.prompt_tokens + OUTPUT_WEIGHT * output_tokens, now_s - self._waited_since_s)
-            self.serve(now_s)
-            self._waited_since_s = now_s if len(self.queue) else None
+            self._waited_since_s = now_s
+        self.serve()
 
-    def back(self, turn: Turn, now_s: float) -> None:
+    def back(self, turn: Turn) -> None:
         """Its server could not be reached: nothing was used, and it may enter again."""
-        self.end(turn, 0, now_s, 0)
+        assert turn.server is not None
+        self._charge(turn, -turn.charged)
+        self._free(turn, turn.server)
         turn.server = None
+        self.serve()
 
-    def serve(self, now_s: float) -> None:
+    def serve(self) -> None:
         """Give what is free to those who wait."""
-        while len(self.queue) and (found := self.queue.next(self._free())) is not None:
-            self._grant(*found, now_s)
+        while len(self.queue) and (found := self.queue.next(self._with_room())) is not None:
+            self._grant(*found)
+        self._note_emptied()
 
     def expire(self, now_s: float) -> None:
         """Refuse those whose time is up."""
         for turn in self.queue.late(now_s):
             self._refuse(turn, f"{self.model} had no free slot in {turn.until_s - turn.arrived_s:.0f} s", None)
+        self._note_emptied()
 
     def wait_s(self, turn: Turn) -> float | None:
         """How long ``turn`` would wait if it came now; None while nothing was measured."""
         rate = self._rate.value
         return self.queue.before(turn) / rate if rate else None
 
-    def _free(self) -> list[Server]:
+    def _note_emptied(self) -> None:
+        """Nobody waits: until somebody does, answers say nothing about how fast the line could be."""
+        if not len(self.queue):
+            self._waited_since_s = None
+
+    def _free(self, turn: Turn, server: Server) -> None:
+        self.read(turn)
+        server.writing -= turn.writing
+        server.running -= 1
+        turn.writing = 0
+
+    def _with_room(self) -> list[Server]:
         return [server for server in self.servers if server.ready and server.running < server.slots]
 
-    def keep(self, turn: Turn, server: Server, now_s: float) -> None:
+    def keep(self, turn: Turn, server: Server) -> None:
         """``server`` serves ``turn`` already: count it, whether there is a slot or not."""
         unread = turn.prompt_tokens
         if turn.chain:
             unread -= server.cached(turn)
             server.prefixes.read(turn.chain)
-        turn.server, turn.granted_s = server, now_s
+        turn.server = server
         turn.reading, turn.writing = unread, turn.output_tokens
         server.running += 1
         server.reading += unread
@@ -127,8 +141,8 @@ class Line:
         turn.charged = turn.said = 0
         self._charge(turn, unread)
 
-    def _grant(self, turn: Turn, server: Server, now_s: float) -> None:
-        self.keep(turn, server, now_s)
+    def _grant(self, turn: Turn, server: Server) -> None:
+        self.keep(turn, server)
         turn.told(turn)
 
     def _charge(self, turn: Turn, tokens: int) -> None:

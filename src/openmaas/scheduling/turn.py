@@ -43,6 +43,10 @@ class Server:
         return min(self.prefixes.match(turn.chain) * BLOCK_TOKENS, turn.prompt_tokens) if turn.chain else 0
 
 
+def _nobody(_turn: Turn) -> None:
+    """Nobody is told: whoever asks looks."""
+
+
 class Turn:
     """One request: of whom it is, how large, since when and until when it waits. ``told`` is called once, when a server
     was found (``server``) or none will be (``error``)."""
@@ -53,7 +57,6 @@ class Turn:
         "chain",
         "charged",
         "error",
-        "granted_s",
         "needs",
         "output_tokens",
         "passed",
@@ -74,7 +77,7 @@ class Turn:
         prompt_tokens: int,
         output_tokens: int,
         *,
-        told: Callable[[Turn], None],
+        told: Callable[[Turn], None] = _nobody,
         chain: Chain = (),
         band: int = USUAL,
         weight: float = 1.0,
@@ -91,7 +94,6 @@ class Turn:
         self.needs = needs
         self.arrived_s, self.until_s = arrived_s, until_s
         self.told = told
-        self.granted_s = 0.0
         self.passed = 0  # how often another of its tenant's went first
         self.server: Server | None = None
         self.error: OpenmaasError | None = None

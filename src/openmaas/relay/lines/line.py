@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from operator import attrgetter
 
 from openmaas.core.bounds import QUEUE_TIMEOUT_S
@@ -15,7 +16,7 @@ from openmaas.relay.upstream.pool import Pool
 from openmaas.scheduling.turn import BATCH, USUAL, Turn
 
 
-class ModelLine:
+class ModelLine(ABC):
     """The line of one model. Where its queue is, a subclass knows."""
 
     def __init__(self, model: str, pool: Pool, clock: Clock) -> None:
@@ -30,7 +31,6 @@ class ModelLine:
             caller.organisation_id,
             prompt_tokens,
             output_tokens_max,
-            told=_nobody,
             band=BATCH if caller.price_class == "batch" else USUAL,
             weight=weight,
             needs=ask.needs,
@@ -64,37 +64,34 @@ class ModelLine:
     # ── what depends on where the queue is ─────────────────────────────────────────────────────────────────────
 
     @property
+    @abstractmethod
     def waiting(self) -> int:
         """How many requests of this relay, or of all that it serves, wait."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def find(self, turn: Turn, ask: Ask, answer: Answer) -> Replica:
         """The replica that serves ``turn``, once it is served. Raises as ``take``."""
-        raise NotImplementedError
 
     def unreached(self, turn: Turn, replica: Replica) -> None:
         """No connection to it could be made: ``turn`` is as it was before, and it is out."""
         replica.failed(self._now_s(), unreachable=True)
 
+    @abstractmethod
     def granted(self, grant: Grant) -> Grant:
         """It has its slot and its connection."""
-        raise NotImplementedError
 
+    @abstractmethod
     def over(self, grant: Grant) -> None:
         """It needs them no more."""
-        raise NotImplementedError
 
     def renew(self, replicas: list[Replica]) -> None:
         """These are there from now on; what runs on others runs to its end."""
         self.replicas = replicas
 
+    @abstractmethod
     def came(self) -> None:
         """A replica is to be used that was not before."""
 
+    @abstractmethod
     def expire(self, now_s: float) -> None:
         """Refuse those who have waited too long."""
-        raise NotImplementedError
-
-
-def _nobody(_turn: Turn) -> None:
-    """It was served at once: nobody waits to be told."""

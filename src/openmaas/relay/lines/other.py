@@ -65,23 +65,25 @@ class Elsewhere:
             made.told.set_exception(error)
 
     async def run(self) -> None:
-        """Stay connected until cancelled. A part is seized when nobody has answered for
-        ``OWNER_GRACE_S``; the first time, by the relay of its number at once."""
-        alone_since_s: float | None = None
+        """Stay connected until cancelled. A part is seized when its last owner was the one of our number, and when
+        nobody has answered for ``OWNER_GRACE_S``."""
+        alone_since_s = math.inf
         while True:
-            if self._now_s() > (alone_since_s or math.inf) + OWNER_GRACE_S:
+            number = self._owner.last(self._part)
+            if number == self._owner.number or self._now_s() > alone_since_s + OWNER_GRACE_S:
                 self._owner.seize(self._part)
+                number = self._owner.last(self._part)
             try:
-                where = self._owner.where(self._part)
-                reader, self._writer = await asyncio.open_unix_connection(where, limit=ASKED_BYTES_MAX)
+                reader, writer = await asyncio.open_unix_connection(self._owner.sockets[number], limit=ASKED_BYTES_MAX)
             except OSError:
-                alone_since_s = alone_since_s or self._now_s()
+                alone_since_s = min(alone_since_s, self._now_s())
             else:
-                alone_since_s = None
-                await self._stay(reader, self._writer)
+                alone_since_s = math.inf
+                await self._stay(reader, writer)
             await asyncio.sleep(OWNER_RETRY_S)
 
     async def _stay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
         try:
             self._tell_all()
             async with asyncio.TaskGroup() as group:
@@ -183,6 +185,9 @@ class OtherLine(ModelLine):
         grant.replica.running -= 1
         unread, output = grant.usage
         self._done(grant.turn, End(self._mine[grant.turn].take.number, output, unread, grant.answered))
+
+    def came(self) -> None:
+        """See ``ModelLine``: the owner asks by itself, and serves who waits."""
 
     def expire(self, now_s: float) -> None:
         """Those whose owner is gone for too long; an owner that is there has refused them."""

@@ -1,4 +1,4 @@
-"""A line whose queue is here: this relay is alone, or owns the queue of the model for all relays of the house."""
+"""A line whose queue is here: this relay is the only one, or owns the queue of the model for all of the house."""
 
 from __future__ import annotations
 
@@ -49,14 +49,15 @@ class OwnLine(ModelLine):
         now_s = self._now_s()
         if self.waiting or (len(self.replicas) > 1 and now_s - self._counted_s > COUNT_INTERVAL_S):
             self._count(now_s)
-        turn.output_tokens = min(turn.output_tokens, int(self.rules.output_tokens_usual))
+        self._expect(turn)
         self.rules.enter(turn, now_s)
 
     def keep(self, turn: Turn, place: tuple[str, str]) -> None:
         """It has its slot already, from an owner who is gone; nothing is counted for a replica that is gone, too."""
         for replica in self.replicas:
             if replica.name == place:
-                self.rules.keep(turn, replica, self._now_s())
+                self._expect(turn)
+                self.rules.keep(turn, replica)
 
     def end(self, turn: Turn, output_tokens: int, unread_tokens: int) -> None:
         """The answer of ``turn`` is over."""
@@ -67,7 +68,7 @@ class OwnLine(ModelLine):
     def unreached(self, turn: Turn, replica: Replica) -> None:
         """See ``ModelLine``."""
         super().unreached(turn, replica)
-        self.rules.back(turn, self._now_s())
+        self.rules.back(turn)
 
     def granted(self, grant: Grant) -> Grant:
         """See ``ModelLine``."""
@@ -88,11 +89,15 @@ class OwnLine(ModelLine):
 
     def came(self) -> None:
         """See ``ModelLine``."""
-        self.rules.serve(self._now_s())
+        self.rules.serve()
 
     def expire(self, now_s: float) -> None:
         """See ``ModelLine``."""
         self.rules.expire(now_s)
+
+    def _expect(self, turn: Turn) -> None:
+        """An answer is expected to be as long as others were: what may be asked for is hardly ever said."""
+        turn.output_tokens = min(turn.output_tokens, int(self.rules.output_tokens_usual))
 
     def _count(self, now_s: float) -> None:
         self._counted_s = now_s

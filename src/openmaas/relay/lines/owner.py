@@ -57,12 +57,9 @@ class Owner:
         os.pwrite(lock, b"%4d" % self.number, 0)
         self._open_s[part] = self._now_s() + OWNER_GRACE_S
 
-    def where(self, part: int) -> str:
-        """The socket of who owns ``part``, or did. When that was of our number it is ours again, or nobody's."""
-        number = int(os.pread(self._locks[part], 4, 0) or b"%d" % part)
-        if number == self.number:
-            self.seize(part)
-        return self.sockets[number]
+    def last(self, part: int) -> int:
+        """The number of the relay that owns ``part``, or was the last to; of a part that nobody ever had, its own."""
+        return int(os.pread(self._locks[part], 4, 0) or part)
 
     def opens_s(self, model: str) -> float | None:
         """Since when slots of ``model`` are given here; None when its queue is not ours."""
@@ -112,7 +109,7 @@ class _Desk:
             if word.unreached:
                 line.unreached(turn, replica)
             else:
-                line.rules.back(turn, self._now_s())
+                line.rules.back(turn)
         else:
             if word.answered is not None:
                 replica.heard(self._now_s(), answered=word.answered)

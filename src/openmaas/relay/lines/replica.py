@@ -82,7 +82,7 @@ class Grant:
         self._link: Link | None = link
         self.progress: Callable[[], int] | None = None
         self.usage: tuple[int, int] = 0, 0
-        self.answered: bool | None = None  # as long as nothing was sent
+        self.answered: bool | None = None  # nothing was sent, or nobody waited for the answer
 
     def send(self, pool: Pool, target: bytes, headers: bytes, body: bytes, sink: Sink) -> Exchange:
         """Send the request, once."""
@@ -91,10 +91,10 @@ class Grant:
         place = self.replica.place
         return pool.post(link, place, place.prefix + target, headers, body, sink)
 
-    def settle(self, usage: Usage, now_s: float, *, answered: bool) -> None:
-        """What was really used, and whether the replica answered at all."""
+    def settle(self, usage: Usage, now_s: float, answered: bool | None) -> None:
+        """What was really used, and whether the replica answered at all, as far as anybody can know."""
         self.usage = max(0, usage.prompt_tokens - usage.cached_tokens), usage.completion_tokens
-        if self._link is None:
+        if self._link is None and answered is not None:
             self.answered = answered
             self.replica.heard(now_s, answered=answered)
 

@@ -1,8 +1,6 @@
 """All lines of a relay, renewed with the catalogue: the replicas of each model, and whether they live.
 
-Who goes next, and where, is for ``scheduling`` to say; here are the clock, the futures and the sockets. A replica that
-cannot be connected to is left, and the request goes to another: nothing was sent, so nothing can be billed twice. Local
-engines are asked for their health five times a second, others while they are out.
+Local engines are asked for their health five times a second, others while they are out.
 """
 
 from __future__ import annotations

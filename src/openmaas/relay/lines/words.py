@@ -29,7 +29,6 @@ class Take(msgspec.Struct, array_like=True, tag=True):
             self.tenant,
             self.prompt_tokens,
             self.output_tokens,
-            told=lambda _turn: None,
             chain=self.chain,
             band=self.band,
             weight=self.weight,
@@ -59,7 +58,7 @@ class End(msgspec.Struct, array_like=True, tag=True):
     number: int
     output_tokens: int
     unread_tokens: int
-    answered: bool | None  # None: it was never sent
+    answered: bool | None  # None: nothing was sent, or nobody waited for it
 
 
 class Granted(msgspec.Struct, array_like=True, tag=True):
