@@ -77,7 +77,7 @@ async def request(reader: asyncio.StreamReader, length: int = 2) -> None:
 
 async def ask(pool: Pool, place: Place, body: bytes = b"{}") -> Told:
     told = Told()
-    pool.post(await pool.link(place), place, b"/", b"", body, told)
+    pool.post(pool.kept(place) or await pool.connect(place), place, b"/", b"", body, told)
     await asyncio.wait_for(told.over.wait(), 10)
     return told
 
@@ -283,7 +283,7 @@ def test_a_cancelled_engine_still_says_its_last_word(tmp_path: Path) -> None:
 
     async def story(pool: Pool, engine: Engine) -> None:
         told = Told()
-        exchange = pool.post(await pool.link(engine.place), engine.place, b"/", b"", b"{}", told)
+        exchange = pool.post(await pool.connect(engine.place), engine.place, b"/", b"", b"{}", told)
         while not told.block:
             await asyncio.sleep(0.001)
         exchange.cancel()

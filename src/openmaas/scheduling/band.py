@@ -74,8 +74,11 @@ class Band:
         if account is None:  # forgotten meanwhile
             return
         owed = tokens - account.credit
-        account.counter += max(0.0, owed)
-        account.credit = max(0.0, -owed)
+        if owed >= 0:
+            account.counter += owed
+            account.credit = 0.0
+        else:
+            account.credit = -owed
 
     def add(self, turn: Turn) -> None:
         """It waits."""

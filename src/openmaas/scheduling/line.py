@@ -86,7 +86,7 @@ class Line:
         if self._waited_since_s is not None:
             self._rate.add(turn.prompt_tokens + OUTPUT_WEIGHT * output_tokens, now_s - self._waited_since_s)
             self._waited_since_s = now_s
-        self.serve()
+            self.serve()
 
     def back(self, turn: Turn) -> None:
         """Its server could not be reached: nothing was used, and it may enter again."""

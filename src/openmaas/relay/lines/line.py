@@ -46,7 +46,7 @@ class ModelLine(ABC):
                 raise NoReplica(f"{self.model} has no deployment", retry_after_s=5)
             replica = await self.find(turn, ask, answer)
             try:
-                link = await self._pool.link(replica.place)
+                link = self._pool.kept(replica.place) or await self._pool.connect(replica.place)
             except OpenmaasError as error:
                 self.unreached(turn, replica)
                 if not any(each.ready for each in self.replicas):

@@ -21,11 +21,6 @@ class Pool:
         self._idle: dict[str, deque[tuple[float, Link]]] = {}
         self._links: set[Link] = set()
 
-    async def link(self, place: Place) -> Link:
-        """A connection for one request: one that was kept, or a fresh one. Raises ``EngineFailed`` when nobody can be
-        reached."""
-        return self._take(place) or await self.connect(place)
-
     def post(self, link: Link, place: Place, target: bytes, headers: bytes, body: bytes, sink: Sink) -> Exchange:
         """Send a request with a whole body to ``place``, whose connection ``link`` is: several places may share an
         address, and each has header lines of its own."""
@@ -53,7 +48,7 @@ class Pool:
     async def _whole(self, place: Place, parts: tuple[bytes, ...], timeout_s: float) -> tuple[int, Headers, bytes]:
         sink = _Whole()
         exchange = Exchange(sink)
-        exchange.send(await self.link(place), parts, whole=True)
+        exchange.send(self.kept(place) or await self.connect(place), parts, whole=True)
         try:
             # In a task of its own: a walk is none, and a time-out needs one.
             return await asyncio.ensure_future(sink.within(timeout_s))
@@ -62,6 +57,16 @@ class Pool:
         finally:
             if not exchange.done:
                 exchange.abort()
+
+    def kept(self, place: Place) -> Link | None:
+        """A connection that an earlier request left, for one more; without one, ``connect`` makes one."""
+        idle = self._idle.get(place.key)
+        while idle:
+            since_s, link = idle.pop()
+            if not link.transport.is_closing() and since_s > self._now_s() - bounds.POOL_IDLE_S:
+                return link
+            link.transport.close()
+        return None
 
     async def connect(self, place: Place) -> Link:
         """A fresh connection. Raises ``EngineFailed`` and ``EngineTimedOut``."""
@@ -106,15 +111,6 @@ class Pool:
             else:
                 await loop.create_connection(lambda: link, place.host, place.port, ssl=place.tls)
         return link
-
-    def _take(self, place: Place) -> Link | None:
-        idle = self._idle.get(place.key)
-        while idle:
-            since_s, link = idle.pop()
-            if not link.transport.is_closing() and since_s > self._now_s() - bounds.POOL_IDLE_S:
-                return link
-            link.transport.close()
-        return None
 
     def _keep(self, link: Link) -> None:
         idle = self._idle.setdefault(link.place.key, deque())
