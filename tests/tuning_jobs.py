@@ -35,7 +35,7 @@ def until(client: openai.OpenAI, job_id: str, *states: str, step: int = 0) -> An
     deadline = time.monotonic() + 150
     while True:
         job = client.fine_tuning.jobs.retrieve(job_id)
-        if job.status in states and reached(client, job_id) >= step:
+        if job.status in states and (not step or reached(client, job_id) >= step):
             return job
         assert time.monotonic() < deadline, job
         assert job.status not in ("failed", "succeeded", "cancelled"), job
@@ -51,8 +51,9 @@ def until_known(client: openai.OpenAI, name: str) -> None:
 
 
 def reached(client: openai.OpenAI, job_id: str) -> int:
-    """The last step that is told of."""
-    return max((event.data["step"] for event in events(client, job_id) if event.type == "metrics"), default=0)
+    """The last step that is told of; the newest events come first, and reading them all slows what trains."""
+    newest = client.fine_tuning.jobs.list_events(job_id, limit=20).data
+    return max((event.data["step"] for event in newest if event.type == "metrics"), default=0)
 
 
 def events(client: openai.OpenAI, job_id: str) -> list[Any]:
