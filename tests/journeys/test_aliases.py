@@ -22,7 +22,10 @@ def test_the_answer_and_the_receipt_name_the_model_whatever_it_was_asked_for_by(
         status, _, body = echo.ask("POST", path, asked)
         assert (status, json.loads(body)["model"]) == (200, "echo"), path
     assert json.loads(echo.ask("GET", "/v1/models/claude-5")[2])["id"] == "echo"
-    assert echo.admin("DELETE", "/aliases/claude-*") == (200, {"pattern": "claude-*", "removed": True})
+    assert echo.admin("DELETE", "/aliases/claude-*") == (
+        200,
+        {"pattern": "claude-*", "project_id": "", "removed": True},
+    )
 
 
 def test_a_key_may_use_by_any_name_what_it_may_use_at_all(echo: Installation) -> None:

@@ -27,6 +27,7 @@ from openmaas.scheduling.fair import Fair
 from openmaas.scheduling.health import Health
 from openmaas.scheduling.line import Line
 from openmaas.scheduling.prefix import Prefixes, chain_of
+from openmaas.scheduling.shares import deal
 from openmaas.scheduling.turn import BATCH, OUTPUT_WEIGHT, URGENT, USUAL, Server, Turn
 
 
@@ -418,3 +419,86 @@ def test_a_fresh_replica_is_taken_to_be_slow_at_first() -> None:
     health.came(5)
     assert health.warmth(5) == WARMTH_LEAST
     assert WARMTH_LEAST < health.warmth(10) < health.warmth(14) < 1 == health.warmth(16)
+
+
+def served_by(line: Line, requests: int) -> list[int]:
+    """How many requests each server got, each answered before the next comes."""
+    counts = [0] * len(line.servers)
+    for _ in range(requests):
+        one = turn()
+        line.enter(one, 0)
+        assert one.server is not None
+        counts[line.servers.index(one.server)] += 1
+        ends(line, one)
+    return counts
+
+
+@given(st.lists(st.sampled_from([1.0, 0.05, 0.3, 0.5]), min_size=1, max_size=5))
+def test_lots_are_dealt_whole_and_a_canary_has_its_share(shares: list[float]) -> None:
+    line = line_of(*(4 for _ in shares))
+    for server, share in zip(line.servers, shares, strict=True):
+        server.share = share
+    deal(line.servers)
+    canaries = [server for server in line.servers if server.share < 1]
+    for lot in (0.0, 0.01, 0.5, 0.999999):
+        one = turn()
+        one.lot = lot
+        assert any(server.takes(one) for server in line.servers)
+        assert sum(server.takes(one) for server in canaries) <= 1
+    if len(canaries) < len(shares) and sum(server.share for server in canaries) <= 1:
+        for server in canaries:
+            assert server.lots[1] - server.lots[0] == pytest.approx(server.share)
+
+
+def test_a_canary_gets_its_share_and_all_when_nothing_else_answers() -> None:
+    line = line_of(4, 4)
+    line.servers[1].share = 0.2
+    line.servers = line.servers
+    _, canary = served_by(line, 2_000)
+    assert 300 < canary < 500
+    line.servers[0].ready = False
+    assert served_by(line, 20) == [0, 20]
+    line.servers[0].ready, line.servers[1].ready = True, False
+    assert served_by(line, 20) == [20, 0]
+
+
+def test_nobody_waits_for_a_canary_that_is_full_and_it_is_given_no_more_than_its_share() -> None:
+    line = line_of(200, 1)
+    line.servers[1].share = 0.5
+    line.servers = line.servers
+    many = [turn() for _ in range(100)]
+    for each in many:
+        line.enter(each, 0)
+    assert all(each.server is not None for each in many)
+    assert line.servers[1].running == 1
+    full = line_of(1, 200)
+    full.servers[1].share = 0.1
+    full.servers = full.servers
+    many = [turn() for _ in range(100)]
+    for each in many:
+        full.enter(each, 0)
+    assert 0 < full.servers[1].running < 40  # a tenth, though all the others wait
+
+
+def test_what_a_request_needs_counts_before_the_lot_it_drew() -> None:
+    line = line_of(4, 4)
+    line.servers[0].share, line.servers[1].share = 0.9, 0.1
+    line.servers[0].lacks = frozenset({"logit_bias"})
+    line.servers = line.servers
+    for _ in range(20):
+        one = turn(needs=frozenset({"logit_bias"}))
+        line.enter(one, 0)
+        assert one.server is line.servers[1]
+        ends(line, one)
+
+
+def test_servers_of_another_region_are_used_while_no_near_one_has_room() -> None:
+    line = line_of(2, 2)
+    line.servers[0].near = False
+    line.servers = line.servers
+    many = [turn() for _ in range(5)]
+    for each in many:
+        line.enter(each, 0)
+    assert [each.server for each in many] == [*[line.servers[1]] * 2, *[line.servers[0]] * 2, None]
+    ends(line, many[0])
+    assert many[4].server is line.servers[1]

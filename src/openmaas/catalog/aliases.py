@@ -1,7 +1,8 @@
 """Other names of models: what a customer asks for that is no model here, and which model answers it.
 
 Coding tools ask for models of their vendor (``claude-…``); the operator says which of ours they get. A name is matched
-without regard to case and without the suffix ``[1m]`` by which Claude Code asks for a long context.
+without regard to case and without the suffix ``[1m]`` by which Claude Code asks for a long context. A project may have
+names of its own: they come first, before the names of models, so that it stays with a model while others move on.
 """
 
 from __future__ import annotations
@@ -22,36 +23,50 @@ _LONG = "[1m]"
 
 
 class Alias(msgspec.Struct, frozen=True):
-    """``pattern``, in lower case, names ``model``; with ``*`` at its end every name that begins so does."""
+    """``pattern``, in lower case, names ``model``; with ``*`` at its end every name that begins so does. It holds for
+    one project, or for everybody when ``project_id`` is empty."""
 
     pattern: str
     model: str
     created_ms: int
+    project_id: str = ""
 
 
-def set_alias(tx: sa.Connection, clock: Clock, pattern: str, model: str) -> Alias:
-    """Let ``pattern`` name ``model``, whatever it named before. Raises ``ModelUnknown`` and ``FieldInvalid``."""
+def set_alias(tx: sa.Connection, clock: Clock, pattern: str, model: str, project_id: str = "") -> Alias:
+    """Let ``pattern`` name ``model``, whatever it named before. Raises ``ModelUnknown`` and ``FieldInvalid``.
+
+    That there is such a project is the caller's to see: this room does not know projects.
+    """
     pattern = plain(pattern)
     if not pattern or "*" in pattern[:-1] or not pattern.isprintable():
         raise FieldInvalid("pattern must be a name, with * at its end only", field="pattern")
-    made = Alias(pattern, find_model(tx, model).name, clock.wall_ms())
-    tx.execute(aliases.delete().where(aliases.c.pattern == pattern))
+    made = Alias(pattern, find_model(tx, model).name, clock.wall_ms(), project_id)
+    tx.execute(aliases.delete().where(_is(pattern, project_id)))
     tx.execute(aliases.insert().values(msgspec.structs.asdict(made)))
     note(tx, "catalog", pattern)
     return made
 
 
-def remove_alias(tx: sa.Connection, pattern: str) -> None:
+def remove_alias(tx: sa.Connection, pattern: str, project_id: str = "") -> None:
     """Forget ``pattern``. Raises ``ThingUnknown``."""
-    if not tx.execute(aliases.delete().where(aliases.c.pattern == plain(pattern))).rowcount:
-        raise ThingUnknown(f"there is no alias {pattern!r}", field="pattern")
+    if not tx.execute(aliases.delete().where(_is(plain(pattern), project_id))).rowcount:
+        whose = f" of project {project_id}" if project_id else ""
+        raise ThingUnknown(f"there is no alias {pattern!r}{whose}", field="pattern")
     note(tx, "catalog", plain(pattern))
 
 
-def list_aliases(tx: sa.Connection, *, after: str = "", limit: int | None = None) -> list[Alias]:
-    """Aliases by pattern, after ``after``; all of them without ``limit``."""
-    query = sa.select(aliases).where(aliases.c.pattern > after).order_by(aliases.c.pattern).limit(limit)
-    return [Alias(**row) for row in tx.execute(query).mappings()]
+def list_aliases(tx: sa.Connection, *, project_id: str = "", after: str = "", limit: int | None = None) -> list[Alias]:
+    """Those of one project, or of everybody, by pattern after ``after``; all of them without ``limit``."""
+    query = sa.select(aliases).where(aliases.c.project_id == project_id, aliases.c.pattern > after)
+    return [Alias(**row) for row in tx.execute(query.order_by(aliases.c.pattern).limit(limit)).mappings()]
+
+
+def list_pins(tx: sa.Connection) -> dict[str, list[Alias]]:
+    """The names that projects have of their own, by project."""
+    found: dict[str, list[Alias]] = {}
+    for row in tx.execute(sa.select(aliases).where(aliases.c.project_id != "")).mappings():
+        found.setdefault(row["project_id"], []).append(Alias(**row))
+    return found
 
 
 def plain(name: str) -> str:
@@ -68,6 +83,11 @@ def resolve(name: str, models: Mapping[str, object], aliases: Sequence[Alias]) -
     for model in models:
         if model.lower() == asked:
             return model
+    return meant(asked, aliases)
+
+
+def meant(asked: str, aliases: Sequence[Alias]) -> str | None:
+    """The model that a plain name means by these, or None: the alias that is this name, then the longest pattern."""
     best: Alias | None = None
     for alias in aliases:
         if alias.pattern == asked:
@@ -75,3 +95,7 @@ def resolve(name: str, models: Mapping[str, object], aliases: Sequence[Alias]) -
         if alias.pattern.endswith("*") and asked.startswith(alias.pattern[:-1]):
             best = alias if best is None or len(alias.pattern) > len(best.pattern) else best
     return None if best is None else best.model
+
+
+def _is(pattern: str, project_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(aliases.c.pattern == pattern, aliases.c.project_id == project_id)

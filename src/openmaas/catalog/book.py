@@ -45,7 +45,8 @@ OWN_TRAINER = "openglm"
 class Model(msgspec.Struct, frozen=True):
     """A model as customers see it. ``task`` is ``generate``, ``embed``, ``search`` or ``moderate``. ``owner`` is the
     organisation that alone sees it, empty for everybody; ``checkpoint`` the folder that it can be tuned from, empty
-    where there is none; ``trainer`` what tunes it, with ``trainer_processes`` that share a batch."""
+    where there is none; ``trainer`` what tunes it, with ``trainer_processes`` that share a batch. ``fallbacks`` are
+    the models that stand in for it while no replica of it takes a request, in this order."""
 
     name: str
     task: str
@@ -58,6 +59,7 @@ class Model(msgspec.Struct, frozen=True):
     trainer: str = OWN_TRAINER
     trainer_arguments: dict[str, Option] = {}
     trainer_processes: int = 1
+    fallbacks: list[str] = []
 
     def is_for(self, organisation_id: str) -> bool:
         """Whether this customer may know of it."""
@@ -65,7 +67,8 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """One engine that runs a model: a local process or an OpenAI-compatible endpoint."""
+    """One engine that runs a model: a local process or an OpenAI-compatible endpoint. ``weight`` is its speed beside
+    the model's others; ``share_percent`` the most of the model's requests that it gets, 0 for none: it is drained."""
 
     id: str
     model: str
@@ -79,6 +82,9 @@ class Deployment(msgspec.Struct, frozen=True):
     created_ms: int
     credential_sealed: bytes | None = None
     master_version: int | None = None
+    weight: float = 1.0
+    share_percent: int = 100
+    region: str = ""
 
     @property
     def local(self) -> bool:
@@ -112,6 +118,21 @@ def set_trainer(tx: sa.Connection, name: str, trainer: str, arguments: dict[str,
     tx.execute(models.update().where(models.c.name == name).values(told))
     note(tx, "catalog", name)
     return msgspec.structs.replace(found, **told)
+
+
+def set_fallbacks(tx: sa.Connection, name: str, fallbacks: list[str]) -> Model:
+    """Say which models stand in for this one, instead of those that did. Raises ``ModelUnknown``, ``FieldInvalid``."""
+    found = find_model(tx, name)
+    for number, other in enumerate(fallbacks):
+        if other == name or other in fallbacks[:number]:
+            raise FieldInvalid(
+                f"models: {other!r} is there twice; the model itself is always the first", field="models"
+            )
+        if (task := find_model(tx, other).task) != found.task:
+            raise FieldInvalid(f"models: {other!r} is offered to {task}, {name!r} to {found.task}", field="models")
+    tx.execute(models.update().where(models.c.name == name).values(fallbacks=fallbacks))
+    note(tx, "catalog", name)
+    return msgspec.structs.replace(found, fallbacks=fallbacks)
 
 
 def add_deployment(tx: sa.Connection, deployment: Deployment) -> None:
@@ -187,12 +208,15 @@ def _check_endpoint(options: dict[str, Option]) -> None:
             raise FieldInvalid(told, field=f"options.{name}")
 
 
-def want_deployment(tx: sa.Connection, deployment_id: str, wanted: str) -> Deployment:
-    """Start or stop a deployment: ``wanted`` is ``running`` or ``stopped``. Raises ``ThingUnknown``."""
-    if wanted not in ("running", "stopped"):
+def change_deployment(tx: sa.Connection, deployment_id: str, changed: dict[str, Any]) -> Deployment:
+    """Start or stop a deployment (``wanted`` is ``running`` or ``stopped``), or say what it gets: ``weight``,
+    ``share_percent``, ``region``. Raises ``ThingUnknown`` and ``FieldInvalid``."""
+    if not changed:
+        raise FieldInvalid("say what is to change: wanted, weight, share_percent or region", field="wanted")
+    if changed.get("wanted", "running") not in ("running", "stopped"):
         raise FieldInvalid("wanted must be running or stopped", field="wanted")
     row = tx.execute(
-        deployments.update().where(deployments.c.id == deployment_id).values(wanted=wanted).returning(*deployments.c)
+        deployments.update().where(deployments.c.id == deployment_id).values(changed).returning(*deployments.c)
     ).mappings()
     found = row.first()
     if found is None:
@@ -212,8 +236,10 @@ def find_deployments(tx: sa.Connection, name: str) -> list[Deployment]:
 
 def remove_model(tx: sa.Connection, name: str) -> Model:
     """Offer a model no more, and run it no more. Raises ``ModelUnknown``, and ``Conflict`` while it has other names,
-    agents, or adapters over it."""
+    agents, or adapters over it, or stands in for another."""
     found = find_model(tx, name)
+    if other := next((row.name for row in list_models(tx) if name in row.fallbacks), None):
+        raise Conflict(f"{name!r} stands in for {other!r}; say that it does not, first", field="model")
     for table, what in ((aliases, "an alias"), (agents, "an agent")):
         if tx.execute(sa.select(table.c.model).where(table.c.model == name)).first() is not None:
             raise Conflict(f"{what} names {name!r}; remove that first", field="model")

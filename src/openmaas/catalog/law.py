@@ -20,6 +20,7 @@ models = sa.Table(
     sa.Column("trainer", sa.String, nullable=False, server_default="openglm"),  # who runs its tuning jobs
     sa.Column("trainer_arguments", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("trainer_processes", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("fallbacks", sa.JSON, nullable=False, server_default="[]"),  # models that stand in for it, in this order
     sa.CheckConstraint("task IN ('generate', 'embed', 'search', 'moderate')"),
     sa.CheckConstraint("context_tokens > 0 AND output_tokens_default >= 0"),
 )
@@ -38,17 +39,25 @@ deployments = sa.Table(
     sa.Column("options", sa.JSON, nullable=False),
     sa.Column("wanted", sa.String, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("weight", sa.Float, nullable=False, server_default="1"),  # its speed beside the model's others
+    sa.Column("share_percent", sa.Integer, nullable=False, server_default="100"),  # the most of all requests it gets
+    sa.Column("region", sa.String, nullable=False, server_default=""),  # where it is, in the operator's words
     sa.CheckConstraint(
         "kind IN ('llama', 'embedder', 'echo', 'search', 'moderator', 'glm', 'openvino', 'openai_http')"
     ),
     sa.CheckConstraint("wanted IN ('running', 'stopped')"),
     sa.CheckConstraint("(kind = 'openai_http') = (url <> '')"),
     sa.CheckConstraint("slots > 0"),
+    sa.CheckConstraint("weight > 0", name="deployment_weight"),
+    sa.CheckConstraint("share_percent BETWEEN 0 AND 100", name="deployment_share"),
 )
 aliases = sa.Table(
     "aliases",
     LAW,
     sa.Column("pattern", sa.String, primary_key=True),  # in lower case; ``*`` at its end stands for any end
+    sa.Column(
+        "project_id", sa.String, primary_key=True, server_default=""
+    ),  # whom alone it holds for; empty: everybody
     sa.Column("model", sa.ForeignKey(models.c.name), nullable=False, index=True),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.CheckConstraint("pattern = lower(pattern) AND pattern <> ''"),

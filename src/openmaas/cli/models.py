@@ -10,21 +10,22 @@ import click
 import msgspec
 import sqlalchemy as sa
 
-from openmaas.catalog.aliases import list_aliases, remove_alias, set_alias
+from openmaas.catalog.aliases import list_aliases, remove_alias
 from openmaas.catalog.book import (
     Deployment,
+    change_deployment,
     find_deployments,
     find_model,
     list_deployments,
     list_models,
-    want_deployment,
 )
 from openmaas.cli.rooms import OPERATOR, opened
 from openmaas.cli.say import AS_JSON, DATA, Progress, plainly, show, table
 from openmaas.cli.selling import Route, command
+from openmaas.control.manage_catalog import place_alias
 from openmaas.control.price_files import import_prices, read_prices
 from openmaas.control.pricing import show_price, units_of
-from openmaas.control.shapes import NewDeployment, NewModel, NewTrainer
+from openmaas.control.shapes import ChangedDeployment, NewDeployment, NewFallbacks, NewModel, NewTrainer
 from openmaas.control.show import show as shown
 from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid
@@ -51,9 +52,17 @@ def models() -> None:
 _ADD = Route("POST", "/models", "Offer a model by name; `attach` runs it.", NewModel)
 _ATTACH = Route("POST", "/deployments", "Run a model: an engine here, or an endpoint by --url.", NewDeployment)
 _TRAINER = Route("PUT", "/models/{name}/trainer", "Say what runs the tuning jobs of a model.", NewTrainer)
+_DEPLOYMENTS = Route("GET", "/deployments", "List deployments: what runs each model, and what it gets.")
+_CHANGE = Route(
+    "PATCH", "/deployments/{deployment_id}", "Say what a deployment gets of the requests.", ChangedDeployment
+)
+_FALLBACKS = Route("PUT", "/models/{name}/fallbacks", "Say which models stand in for one that is full.", NewFallbacks)
 models.add_command(command("add", _ADD))
 models.add_command(command("attach", _ATTACH))
 models.add_command(command("trainer", _TRAINER))
+models.add_command(command("deployments", _DEPLOYMENTS))
+models.add_command(command("change", _CHANGE))
+models.add_command(command("fallbacks", _FALLBACKS))
 
 
 @models.command("list")
@@ -139,14 +148,14 @@ def start(data: str, name: str, as_json: bool) -> None:
 
 def _want(data: str, name: str, wanted: str, as_json: bool) -> None:
     def book(tx: sa.Connection) -> list[Deployment]:
-        return [want_deployment(tx, found.id, wanted) for found in find_deployments(tx, name)]
+        return [change_deployment(tx, found.id, {"wanted": wanted}) for found in find_deployments(tx, name)]
 
     with opened(data) as (database, layout):
         if wanted == "running":  # said here, not in a log when its engine cannot start
             for deployment in database.look(find_deployments, name):
                 if deployment.weights and not deployment.over:
                     locate(deployment.weights, layout.weights)
-        want = audited(OPERATOR, "deployment.want", name, book, {"wanted": wanted})
+        want = audited(OPERATOR, "deployment.change", name, book, {"wanted": wanted})
         rows = [shown(deployment) for deployment in database.call(want)]
     show(rows, as_json=as_json, text=table(rows, ("id", "model", "kind", "wanted")))
 
@@ -155,10 +164,11 @@ def _want(data: str, name: str, wanted: str, as_json: bool) -> None:
 @DATA
 @click.argument("pattern")
 @click.argument("model", required=False)
+@click.option("--project", default="", help="The id of the only project for which it holds, and first of all names.")
 @click.option("--remove", is_flag=True, help="PATTERN names nothing any more.")
 @AS_JSON
 @plainly
-def alias(data: str, pattern: str, model: str | None, remove: bool, as_json: bool) -> None:
+def alias(data: str, pattern: str, model: str | None, project: str, remove: bool, as_json: bool) -> None:
     """Let PATTERN name MODEL: `models alias 'claude-*' glm-4.7`. * at its end stands for any end; the longest counts.
 
     Price, receipt and what a key may use are those of the model. A running house knows within a second.
@@ -167,23 +177,24 @@ def alias(data: str, pattern: str, model: str | None, remove: bool, as_json: boo
         raise FieldInvalid("name a MODEL, or say --remove", field="model")
     with opened(data) as (database, _):
         if model is None:
-            database.call(audited(OPERATOR, "alias.remove", pattern, remove_alias), pattern)
-            row = {"pattern": pattern, "removed": True}
+            database.call(audited(OPERATOR, "alias.remove", pattern, remove_alias), pattern, project)
+            row = {"pattern": pattern, "project_id": project, "removed": True}
         else:
-            told = {"pattern": pattern, "model": model}
-            place = audited(OPERATOR, "alias.set", attrgetter("pattern"), set_alias, told)
-            row = shown(database.call(place, Clock(), pattern, model))
+            told = {"pattern": pattern, "model": model, "project_id": project}
+            place = audited(OPERATOR, "alias.set", attrgetter("pattern"), place_alias, told)
+            row = shown(database.call(place, Clock(), pattern, model, project))
     show(row, as_json=as_json, text=f"{pattern} is removed" if remove else f"{row['pattern']} is {model}")
 
 
 @models.command()
 @DATA
+@click.option("--project", default="", help="The names that this project has of its own.")
 @AS_JSON
 @plainly
-def aliases(data: str, as_json: bool) -> None:
+def aliases(data: str, project: str, as_json: bool) -> None:
     """List the other names of models."""
     with opened(data) as (database, _):
-        rows = [shown(row) for row in database.look(list_aliases)]
+        rows = [shown(row) for row in database.look(partial(list_aliases, project_id=project))]
     show(rows, as_json=as_json, text=table(rows, ("pattern", "model", "created_at")))
 
 

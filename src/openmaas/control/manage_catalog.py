@@ -14,11 +14,19 @@ from fastapi import APIRouter
 from openmaas.catalog import aliases, book
 from openmaas.control.acting import Acting
 from openmaas.control.rooms import Rooms
-from openmaas.control.shapes import NewAlias, NewDeployment, NewModel, NewTrainer, PageSize, Wanted
+from openmaas.control.shapes import (
+    ChangedDeployment,
+    NewAlias,
+    NewDeployment,
+    NewFallbacks,
+    NewModel,
+    NewTrainer,
+    PageSize,
+)
 from openmaas.control.show import check_limit, page, show
 from openmaas.core.bounds import PAGE_SIZE
 from openmaas.core.clock import Clock
-from openmaas.core.errors import FieldInvalid, ModelUnknown
+from openmaas.core.errors import FieldInvalid, ModelUnknown, ThingUnknown
 from openmaas.engines.echo.cues import read_options
 from openmaas.engines.gguf import check_whole
 from openmaas.engines.glm import folder as glm
@@ -27,6 +35,7 @@ from openmaas.engines.search.back_ends import back_end
 from openmaas.engines.spec import check_options
 from openmaas.engines.weights import check_adapter, locate
 from openmaas.engines.words import read_words
+from openmaas.identity.law import projects
 from openmaas.store.audit_log import audited
 
 
@@ -55,20 +64,27 @@ def routes(rooms: Rooms) -> APIRouter:
         place = audited(who, "model.trainer", name, book.set_trainer, body.told())
         return show(await database.run(place, name, body.trainer, body.arguments, body.processes))
 
+    @router.put("/models/{name:path}/fallbacks")
+    async def set_fallbacks(name: str, body: NewFallbacks, who: Acting) -> dict[str, Any]:
+        place = audited(who, "model.fallbacks", name, book.set_fallbacks, body.told())
+        return show(await database.run(place, name, body.models))
+
     @router.get("/aliases")
-    async def list_aliases(after: str = "", limit: PageSize = PAGE_SIZE) -> dict[str, Any]:
-        rows = await database.read(aliases.list_aliases, after=after, limit=check_limit(limit) + 1)
+    async def list_aliases(project_id: str = "", after: str = "", limit: PageSize = PAGE_SIZE) -> dict[str, Any]:
+        rows = await database.read(
+            aliases.list_aliases, project_id=project_id, after=after, limit=check_limit(limit) + 1
+        )
         return page([show(row) for row in rows], limit, "pattern")
 
     @router.put("/aliases")
     async def set_alias(body: NewAlias, who: Acting) -> dict[str, Any]:
-        place = audited(who, "alias.set", attrgetter("pattern"), aliases.set_alias, body.told())
-        return show(await database.run(place, rooms.clock, body.pattern, body.model))
+        place = audited(who, "alias.set", attrgetter("pattern"), place_alias, body.told())
+        return show(await database.run(place, rooms.clock, body.pattern, body.model, body.project_id))
 
     @router.delete("/aliases/{pattern:path}")
-    async def remove_alias(pattern: str, who: Acting) -> dict[str, Any]:
-        await database.run(audited(who, "alias.remove", pattern, aliases.remove_alias), pattern)
-        return {"pattern": pattern, "removed": True}
+    async def remove_alias(pattern: str, who: Acting, project_id: str = "") -> dict[str, Any]:
+        await database.run(audited(who, "alias.remove", pattern, aliases.remove_alias), pattern, project_id)
+        return {"pattern": pattern, "project_id": project_id, "removed": True}
 
     @router.post("/deployments", status_code=201)
     async def add_deployment(body: NewDeployment, who: Acting) -> dict[str, Any]:
@@ -99,11 +115,19 @@ def routes(rooms: Rooms) -> APIRouter:
         return page([show(row) for row in rows], limit)
 
     @router.patch("/deployments/{deployment_id}")
-    async def want_deployment(deployment_id: str, body: Wanted, who: Acting) -> dict[str, Any]:
-        want = audited(who, "deployment.want", deployment_id, book.want_deployment, body.told())
-        return show(await database.run(want, deployment_id, body.wanted))
+    async def change_deployment(deployment_id: str, body: ChangedDeployment, who: Acting) -> dict[str, Any]:
+        change = audited(who, "deployment.change", deployment_id, book.change_deployment, body.told())
+        return show(await database.run(change, deployment_id, body.told()))
 
     return router
+
+
+def place_alias(tx: sa.Connection, clock: Clock, pattern: str, model: str, project_id: str = "") -> aliases.Alias:
+    """Let ``pattern`` name ``model``, for one project if it is named. Raises ``ThingUnknown`` and as the book does."""
+    known = sa.select(projects.c.id).where(projects.c.id == project_id)
+    if project_id and tx.execute(known).first() is None:
+        raise ThingUnknown(f"there is no project {project_id}", field="project_id")
+    return aliases.set_alias(tx, clock, pattern, model, project_id)
 
 
 def _check_options(deployment: book.Deployment) -> None:

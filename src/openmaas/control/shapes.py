@@ -14,12 +14,14 @@ from openmaas.core.bounds import (
     AGENT_VARIABLES_MAX,
     BANDS_MAX,
     CONTEXT_TOKENS_MAX,
+    FALLBACKS_MAX,
     KEY_MODELS_MAX,
     LIMIT_AMOUNT_MAX,
     PAGE_SIZE_MAX,
     RESPONSES_DAYS_MAX,
     TEXT_BYTES_MAX,
     TUNING_PROCESSES_MAX,
+    WEIGHT_MAX,
 )
 from openmaas.identity.book import SCOPES
 
@@ -145,6 +147,9 @@ class NewAlias(Shape):
 
     pattern: Name
     model: ModelName
+    project_id: Text = Field(
+        default="", max_length=TEXT_BYTES_MAX, description="For this project alone, and before the names of models"
+    )
 
 
 class NewVariable(Shape):
@@ -203,10 +208,21 @@ class NewDeployment(Shape):
     options: dict[str, str | int | float | bool] = {}
 
 
-class Wanted(Shape):
-    """What a deployment shall do."""
+class ChangedDeployment(Shape):
+    """What is to change about a deployment."""
 
-    wanted: Literal["running", "stopped"]
+    wanted: Literal["running", "stopped"] = "running"
+    weight: float = Field(default=1, gt=0, le=WEIGHT_MAX, description="Its speed beside the model's other deployments")
+    share_percent: int = Field(
+        default=100, ge=0, le=100, description="The most of the model's requests that it gets; 0 drains it"
+    )
+    region: Text = Field(default="", max_length=TEXT_BYTES_MAX, description="Houses of another use it second")
+
+
+class NewFallbacks(Shape):
+    """The models that stand in for one while no replica of it takes a request, in this order."""
+
+    models: list[ModelName] = Field(default=[], max_length=FALLBACKS_MAX, description="None when empty")
 
 
 class NewBand(Shape):
@@ -271,5 +287,7 @@ class NewLimit(Shape):
     model: Annotated[str, Field(max_length=TEXT_BYTES_MAX, pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._:/-]*)$")] = Field(
         default="*", description="`*` counts all models together"
     )
-    kind: Literal["concurrency", "rpm", "tpm", "weight"]
-    amount: int = Field(ge=1, le=LIMIT_AMOUNT_MAX, description="Requests in flight; requests or tokens a minute")
+    kind: Literal["concurrency", "rpm", "tpm", "weight", "priority"]
+    amount: int = Field(
+        ge=1, le=LIMIT_AMOUNT_MAX, description="Requests in flight; requests or tokens a minute; 1 of a priority"
+    )

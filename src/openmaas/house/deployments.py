@@ -45,12 +45,12 @@ def engine_spec(deployment: Deployment, model: Model, layout: Layout) -> EngineS
     )
 
 
-def replicas(offers: Offers, layout: Layout, master: MasterKeys) -> dict[str, list[Replica]]:
-    """Where the relay reaches each model."""
+def replicas(offers: Offers, layout: Layout, master: MasterKeys, region: str) -> dict[str, list[Replica]]:
+    """Where the relay, which is in ``region``, reaches each model."""
     found: dict[str, list[Replica]] = {}
     for deployment in offers.deployments:
         if deployment.over:
-            found.setdefault(deployment.model, []).extend(_laid_over(deployment, offers, layout))
+            found.setdefault(deployment.model, []).extend(_laid_over(deployment, offers, layout, region))
             continue
         try:
             place = _place(deployment, layout, master)
@@ -60,17 +60,26 @@ def replicas(offers: Offers, layout: Layout, master: MasterKeys) -> dict[str, li
         name, slots, local = deployment.served_name, deployment.slots, deployment.local
         manner, lacks = _manner(deployment), frozenset(LACKS.get(deployment.kind, ()))
         replica = Replica(deployment.id, name, place, slots, local=local, manner=manner, lacks=lacks)
+        _say_what_it_gets(replica, deployment, region)
         found.setdefault(deployment.model, []).append(replica)
     return found
 
 
-def _laid_over(adapter: Deployment, offers: Offers, layout: Layout) -> Iterator[Replica]:
+def _laid_over(adapter: Deployment, offers: Offers, layout: Layout, region: str) -> Iterator[Replica]:
     """An adapter is wherever its base is: the same engines, told which file each request means."""
     header = b"x-adapter: %b\r\n" % adapter.weights.encode()
     for base in offers.deployments:
         if base_of(base, adapter):
             place = Place(path=layout.socket(base.id), prefix=b"/v1", headers=header)
-            yield Replica(base.id, adapter.served_name, place, base.slots, local=True, manner=_manner(base))
+            replica = Replica(base.id, adapter.served_name, place, base.slots, local=True, manner=_manner(base))
+            _say_what_it_gets(replica, base, region)
+            yield replica
+
+
+def _say_what_it_gets(replica: Replica, deployment: Deployment, region: str) -> None:
+    """One that does not say where it is, is near."""
+    replica.weight, replica.share = deployment.weight, deployment.share_percent / 100
+    replica.near = not deployment.region or deployment.region == region
 
 
 def _manner(deployment: Deployment) -> Manner:

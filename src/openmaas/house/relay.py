@@ -125,7 +125,7 @@ class Relay:
 
         def renew(found: Offers) -> None:
             for each in {self.replicas, self.queues}:
-                each.renew(replicas(found, layout, master))
+                each.renew(replicas(found, layout, master, settings.region))
 
         self.catalog.on_change(renew)
 

@@ -45,6 +45,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     host: Annotated[str, _about("Address to listen on; 0.0.0.0 opens the service to the network.")] = "127.0.0.1"
     port: Annotated[int, _about("Port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8080
+    region: Annotated[
+        str, _about("Where this house is, in your words: deployments of another `region` are its second choice.")
+    ] = ""
     relays: Annotated[int, _about("Relay processes; one a core is the most that helps.", ge=1, le=64)] = 1
     models: Annotated[
         tuple[str, ...],

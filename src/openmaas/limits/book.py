@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from openmaas.core.bounds import LIMIT_AMOUNT_MAX, WEIGHT_MAX
 from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid, ThingUnknown
-from openmaas.limits.law import COUNTED, EVERY_MODEL, KINDS, SCOPES, WEIGHT, limits
+from openmaas.limits.law import COUNTED, EVERY_MODEL, KINDS, PRIORITY, SCOPES, WEIGHT, limits
 from openmaas.store.changes import note
 
 
@@ -26,10 +26,19 @@ class Limit(msgspec.Struct, frozen=True):
     set_ms: int
 
 
+class Precedence(NamedTuple):
+    """Of an organisation in the queue of a model that is full: how much more than others it gets, and whether it goes
+    before all others (``first``)."""
+
+    weight: int = 1
+    first: bool = False
+
+
 class Rules(msgspec.Struct, frozen=True):
     """Every limit there is, by (scope, subject, model, kind)."""
 
     amounts: dict[tuple[str, str, str, str], int] = {}
+    precede: bool = False  # whether any is a weight or a priority
 
     def __bool__(self) -> bool:
         return bool(self.amounts)
@@ -55,14 +64,12 @@ class Rules(msgspec.Struct, frozen=True):
                         found.append((scope, subject, name, kind, amount))
         return found
 
-    def weight(self, organisation_id: str, project_id: str, key_id: str, model: str) -> int:
-        """What an organisation weighs in the queue of a model: the nearest that was set for who asks, else 1."""
+    def precedence(self, organisation_id: str, project_id: str, key_id: str, model: str) -> Precedence:
+        """What was set nearest to who asks: for its key, its project, its organisation or everybody."""
         nearest = (("key", key_id), ("project", project_id), ("organisation", organisation_id), ("default", ""))
-        for scope, subject in nearest:
-            for name in (model, EVERY_MODEL):
-                if (found := self.amounts.get((scope, subject, name, WEIGHT))) is not None:
-                    return found
-        return 1
+        cells = [(scope, subject, name) for scope, subject in nearest for name in (model, EVERY_MODEL)]
+        weights = (self.amounts.get((*cell, WEIGHT)) for cell in cells)
+        return Precedence(next(filter(None, weights), 1), any((*cell, PRIORITY) in self.amounts for cell in cells))
 
 
 def set_limit(
@@ -102,7 +109,8 @@ def list_limits(tx: sa.Connection, *, subject_id: str | None = None, after: str,
 def rules(tx: sa.Connection) -> Rules:
     """Every limit, as relays remember them."""
     cells = sa.select(limits.c.scope, limits.c.subject_id, limits.c.model, limits.c.kind, limits.c.amount)
-    return Rules({(row.scope, row.subject_id, row.model, row.kind): row.amount for row in tx.execute(cells)})
+    amounts = {(row.scope, row.subject_id, row.model, row.kind): row.amount for row in tx.execute(cells)}
+    return Rules(amounts, any(kind not in COUNTED for *_, kind in amounts))
 
 
 def _limit(row: Any) -> Limit:
@@ -121,3 +129,5 @@ def _check(scope: str, subject_id: str, kind: str, amount: int) -> None:
         raise FieldInvalid(f"amount must be between 1 and {LIMIT_AMOUNT_MAX}", field="amount")
     if kind == WEIGHT and amount > WEIGHT_MAX:
         raise FieldInvalid(f"a weight must be between 1 and {WEIGHT_MAX}", field="amount")
+    if kind == PRIORITY and amount != 1:
+        raise FieldInvalid("a priority's amount is 1; remove it to have none", field="amount")

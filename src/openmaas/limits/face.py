@@ -11,7 +11,7 @@ from openmaas.core.bounds import LIMITED_CACHED_MAX
 from openmaas.core.clock import Clock
 from openmaas.core.errors import LimitReached, OverLimit
 from openmaas.core.rates import Standing
-from openmaas.limits.book import Rules
+from openmaas.limits.book import Precedence, Rules
 from openmaas.limits.borrower import Borrower
 from openmaas.limits.counters import Company, Places, Rate
 from openmaas.limits.law import EVERY_MODEL
@@ -19,6 +19,7 @@ from openmaas.limits.seats import Seat, Seats, Took
 from openmaas.store.changes import Snapshot
 
 Who = tuple[str, str, str]
+_NONE = Precedence()
 _WORDS = {"concurrency": "requests in flight", "rpm": "requests a minute", "tpm": "tokens a minute"}
 
 
@@ -62,9 +63,9 @@ class Limits:
         self._take(seat, counters, tokens, now_s)
         return seat
 
-    def weight(self, who: Who, model: str) -> int:
-        """What (organisation, project, key) weigh in the queue of a model that is full."""
-        return self._rules.weight(*who, model) if self._rules else 1
+    def precedence(self, who: Who, model: str) -> Precedence:
+        """Of (organisation, project, key) in the queue of a model that is full."""
+        return self._rules.precedence(*who, model) if self._rules.precede else _NONE
 
     def _take(self, seat: Seat, counters: tuple[Rate | Places, ...], tokens: int, now_s: float) -> None:
         took = []

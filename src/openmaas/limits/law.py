@@ -12,7 +12,9 @@ SCOPES = ("default", "organisation", "project", "key")
 COUNTED = ("concurrency", "rpm", "tpm")
 #: What else is set in the same way and counts nothing: how much more than others one gets of a model that is full.
 WEIGHT = "weight"
-KINDS = (*COUNTED, WEIGHT)
+#: And that one goes before all who have none; its amount is 1.
+PRIORITY = "priority"
+KINDS = (*COUNTED, WEIGHT, PRIORITY)
 #: All models together, counted as one.
 EVERY_MODEL = "*"
 
@@ -29,7 +31,7 @@ limits = sa.Table(
     sa.UniqueConstraint("scope", "subject_id", "model", "kind"),
     sa.CheckConstraint("scope IN ('default', 'organisation', 'project', 'key')", name="limit_scope"),
     sa.CheckConstraint("(scope = 'default') = (subject_id = '')", name="limit_subject"),
-    sa.CheckConstraint("kind IN ('concurrency', 'rpm', 'tpm', 'weight')", name="limit_kind"),
+    sa.CheckConstraint("kind IN ('concurrency', 'rpm', 'tpm', 'weight', 'priority')", name="limit_kind"),
     sa.CheckConstraint("amount > 0", name="limit_amount"),
 )
 limit_counters = sa.Table(

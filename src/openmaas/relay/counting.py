@@ -18,6 +18,7 @@ from openmaas.limits.seats import Seats
 from openmaas.relay.door.message import Answer, Request
 from openmaas.relay.journey import Journey
 from openmaas.relay.lines.replica import Replica
+from openmaas.relay.models import offered
 from openmaas.relay.upstream.pool import Pool
 
 #: What of a request is part of its prompt, in the words of the wire.
@@ -58,9 +59,10 @@ class Counting:
         ask = counter.dialect.ask(counter.kind, await request.whole())
         with self._seats.take(caller.organisation_id):
             await journey.keeping.recall(ask, caller)
-            context, _ = journey.offer(ask, caller)
-            replica = journey.replicas.line(ask.model).nearest()
-            found = await tokens_of(journey.pool, replica, ask, context)
+            model, *_ = offered(journey.catalog.value, ask.model, caller)
+            ask.model = model.name
+            replica = journey.replicas.line(model.name).nearest()
+            found = await tokens_of(journey.pool, replica, ask, model.context_tokens)
         tag = counter.dialect.tag(request_id) + (_ESTIMATED if found.estimated else b"")
         answer.whole(200, _JSON + tag, counter.say(found, Ticket(request_id, journey.clock.wall_ms(), ask.model)))
 

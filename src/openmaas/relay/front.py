@@ -149,7 +149,7 @@ class Front:
         name = unquote(entrances.listing(path) or "")
         if not name:
             return dialect.listed(list(allowed.values()), request.head.query)
-        meant = offers.find(name, caller.organisation_id)
+        meant = offers.find(name, caller.organisation_id, caller.project_id)
         if meant is not None and meant.name in allowed:
             return dialect.described(allowed[meant.name])
         raise ModelUnknown(f"there is no model {name!r}", field="model")

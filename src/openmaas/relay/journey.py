@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 
+from openmaas.catalog.book import Model
 from openmaas.catalog.face import Offers
 from openmaas.core.clock import Clock
-from openmaas.core.errors import ModelNotAllowed, ModelUnknown, OpenmaasError
+from openmaas.core.errors import OpenmaasError
 from openmaas.core.parents import comes_back
 from openmaas.dialects.dialect import COMPOSED, TARGETS, Ask, Ticket, language_of, rate_headers
 from openmaas.dialects.entrances import Entrance, Entrances
@@ -36,9 +38,11 @@ from openmaas.relay.door.message import Answer, Request
 from openmaas.relay.flow import EVENTS, Flow, refused_in_events
 from openmaas.relay.handover import Handover
 from openmaas.relay.keeping import Keeping
+from openmaas.relay.lines.line import PATIENCE
 from openmaas.relay.lines.replica import Grant
 from openmaas.relay.lines.replicas import Replicas
 from openmaas.relay.metrics import Metrics
+from openmaas.relay.models import first_that_takes, offered
 from openmaas.relay.repeat import HEADER, Repeat, Repeats
 from openmaas.relay.running import Running
 from openmaas.relay.upstream.pool import Pool
@@ -78,7 +82,7 @@ class Journey:
         answer.last_words = lambda error: refused_in_events(ask, request_id, self.clock, error)
         await self.keeping.recall(ask, caller)
         if ask.kind == COMPOSED:  # its parts come back, one by one and on its behalf
-            self.offer(ask, caller)  # nothing is searched for a chat that nobody can answer
+            offered(self.catalog.value, ask.model, caller)  # nothing is searched for a chat that nobody can answer
             await self.handover.pass_on(request, answer, entrance.dialect.tag(request_id))
         elif HEADER not in request.head.headers:
             await self._serve(caller, ask, entrance, answer, request_id, None)
@@ -91,17 +95,6 @@ class Journey:
         """The caller behind the request's key. Raises ``NotRecognised``."""
         get = request.head.headers.get
         return await self.keys.recognise(get(b"authorization") or get(b"x-bigmodel-authorization"), get(b"x-api-key"))
-
-    def offer(self, ask: Ask, caller: Caller) -> tuple[int, int]:
-        """Context and cap on the output of what is asked for, by whatever name: from here on it has the model's own.
-        Raises ``ModelUnknown``, ``ModelNotAllowed``."""
-        model = self.catalog.value.find(ask.model, caller.organisation_id)
-        if model is None:
-            raise ModelUnknown(f"there is no model {ask.model!r}", field="model")
-        if caller.models is not None and model.name not in caller.models:
-            raise ModelNotAllowed(f"this key may not use {model.name!r}", field="model")
-        ask.model = model.name
-        return model.context_tokens, ask.output_tokens_max(model.output_tokens_default, model.context_tokens)
 
     def refuse(self, answer: Answer, error: OpenmaasError, request_id: str) -> None:
         """Tell the client no, in its own dialect, if there is still a way to."""
@@ -122,33 +115,41 @@ class Journey:
     async def _serve(
         self, caller: Caller, ask: Ask, entrance: Entrance, answer: Answer, request_id: str, once: Repeat | None
     ) -> None:
+        """By the model that is meant, or one that stands in for it."""
+        models = offered(self.catalog.value, ask.model, caller)
+        await first_that_takes(
+            models, self.replicas, partial(self._by, caller, ask, entrance, answer, request_id, once)
+        )
+
+    async def _by(
+        self,
+        caller: Caller,
+        ask: Ask,
+        entrance: Entrance,
+        answer: Answer,
+        request_id: str,
+        once: Repeat | None,
+        model: Model,
+    ) -> None:
         """Steps 3 to 7."""
-        context, output = self.offer(ask, caller)
+        ask.model, context = model.name, model.context_tokens
+        output = ask.output_tokens_max(model.output_tokens_default, context)
         prompt_max, output_max, opened_ms = ask.prompt_tokens_max(context), output * ask.choices, self.clock.wall_ms()
         who = caller.organisation_id, caller.project_id, caller.key_id
         batch = caller.price_class == "batch"
         use = Use(ask.model, entrance.way, *who, prompt_max, output_max, opened_ms, batch, ask.units)
         funding = await self.funds.of(caller.organisation_id)
         prompt, line = min(ask.size_bytes // 4, context), self.replicas.line(ask.model)
-        turn = line.turn(caller, ask, self.limits.weight(who, ask.model), prompt, output_max)
+        patience, precedence = answer.request.head.headers.get(PATIENCE), self.limits.precedence(who, ask.model)
+        turn = line.turn(caller, ask, precedence, prompt, output_max, patience)
         with (
             await self.limits.admit(who, ask.model, prompt + output_max, funding.seats(use)) as seat,
             await self.purse.hold(funding.sources(use, self.prices.value)) as hold,
             await line.take(turn, ask, answer) as grant,
         ):
             replica = grant.replica
-            opened = Opened(
-                request_id,
-                opened_ms,
-                caller.key_id,
-                caller.project_id,
-                caller.organisation_id,
-                ask.model,
-                replica.deployment_id,
-                tuple(hold.legs),
-                batch,
-                caller.job_id,
-            )
+            whose, ran = (caller.key_id, caller.project_id, caller.organisation_id), (ask.model, replica.deployment_id)
+            opened = Opened(request_id, opened_ms, *whose, *ran, tuple(hold.legs), batch, caller.job_id)
             body = ask.forward(replica.served_name, output, replica.manner)
             ticket, tag = Ticket(request_id, opened_ms, ask.model), entrance.dialect.tag(request_id)
             flow = Flow(answer, ask, replica.served_name, context, output_max, self.clock, ticket, tag)

@@ -10,6 +10,7 @@ from openmaas.core.bounds import RATE_MEMORY_S, RETRY_AFTER_S_DEFAULT, RETRY_AFT
 from openmaas.core.errors import NoReplica, QueueFull
 from openmaas.scheduling.choose import RULES, Choose
 from openmaas.scheduling.fair import QUEUES, Queue
+from openmaas.scheduling.shares import deal, draw, plain, preferred
 from openmaas.scheduling.turn import OUTPUT_WEIGHT, Server, Turn
 
 #: How much the newest answer counts in the length that the next is expected to have.
@@ -23,21 +24,37 @@ class Line:
         self, model: str, routing: str = "affinity", queueing: str = "fair", chance: random.Random | None = None
     ) -> None:
         self.model = model
-        self.servers: list[Server] = []
         self.queue: Queue = QUEUES[queueing]()
         self.output_tokens_usual = 256.0  # of an answer; learned
-        self._choose: Choose = RULES[routing](chance or random.Random())  # noqa: S311 - no secret
+        self._servers: list[Server] = []
+        self._plain = True
+        self._chance = chance or random.Random()  # noqa: S311 - no secret
+        self._choose: Choose = RULES[routing](self._chance)
         self._rate = _Rate()
         # Since when somebody waits, or since the last answer, if that was later.
         self._waited_since_s: float | None = None
 
+    @property
+    def servers(self) -> list[Server]:
+        """All that are given requests."""
+        return self._servers
+
+    @servers.setter
+    def servers(self, servers: list[Server]) -> None:
+        self._servers = servers
+        self._plain = plain(servers)
+        deal(servers)
+
     def enter(self, turn: Turn, now_s: float) -> None:
         """Serve ``turn`` now or let it wait; it is told. Who cannot be served before its time is up is refused at once,
         and told when to come again."""
-        if turn.needs and all(turn.needs & server.lacks for server in self.servers):
+        if turn.needs and all(turn.needs & server.lacks for server in self._servers):
             turn.needs = frozenset()  # nobody can: whoever gets it says so
+        if not self._plain:
+            deal(self._servers)
+            turn.lot = draw(self._servers, turn, self._chance)
         if not self.queue.waits_before(turn.band):
-            server = self._choose(self.servers, turn)
+            server = self._chosen(turn)
             if server is not None:
                 self.queue.join(turn)
                 self._grant(turn, server)
@@ -98,6 +115,8 @@ class Line:
 
     def serve(self) -> None:
         """Give what is free to those who wait."""
+        if not self._plain:
+            deal(self._servers)
         while len(self.queue) and (found := self.queue.next(self._with_room())) is not None:
             self._grant(*found)
         self._note_emptied()
@@ -113,6 +132,14 @@ class Line:
         rate = self._rate.value
         return self.queue.before(turn) / rate if rate else None
 
+    def _chosen(self, turn: Turn) -> Server | None:
+        if self._plain:
+            return self._choose(self._servers, turn)
+        for servers in preferred(self._servers, turn):
+            if (found := self._choose(servers, turn)) is not None:
+                return found
+        return None
+
     def _note_emptied(self) -> None:
         """Nobody waits: until somebody does, answers say nothing about how fast the line could be."""
         if not len(self.queue):
@@ -125,7 +152,7 @@ class Line:
         turn.writing = 0
 
     def _with_room(self) -> list[Server]:
-        return [server for server in self.servers if server.ready and server.running < server.slots]
+        return [server for server in self._servers if server.ready and server.running < server.slots]
 
     def keep(self, turn: Turn, server: Server) -> None:
         """``server`` serves ``turn`` already: count it, whether there is a slot or not."""
@@ -151,7 +178,7 @@ class Line:
 
     def _refuse(self, turn: Turn, why: str, wait_s: float | None) -> None:
         after_s = RETRY_AFTER_S_DEFAULT if wait_s is None else min(max(1.0, wait_s), RETRY_AFTER_S_MAX)
-        refusal = QueueFull if any(server.ready for server in self.servers) else NoReplica
+        refusal = QueueFull if any(server.ready for server in self._servers) else NoReplica
         turn.error = refusal(why, retry_after_s=math.ceil(after_s))
         turn.told(turn)
 

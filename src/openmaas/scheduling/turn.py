@@ -17,14 +17,41 @@ OUTPUT_WEIGHT = 2
 
 class Server:
     """``slots`` requests at once, of which ``running`` are taken; ``reading`` and ``writing`` are the tokens of prompts
-    and answers that are still to be read and said. ``lacks`` names what it cannot do."""
+    and answers that are still to be read and said. ``lacks`` names what it cannot do. See ``shares`` for the ``lots``
+    that are its own."""
 
-    __slots__ = ("lacks", "prefixes", "reading", "ready", "running", "slots", "trial", "warmth", "weight", "writing")
+    __slots__ = (
+        "lacks",
+        "lots",
+        "near",
+        "prefixes",
+        "reading",
+        "ready",
+        "running",
+        "share",
+        "slots",
+        "trial",
+        "warmth",
+        "weight",
+        "writing",
+    )
 
-    def __init__(self, slots: int, prefixes: Prefixes, *, weight: float = 1.0, lacks: frozenset[str] = frozenset()):
+    def __init__(
+        self,
+        slots: int,
+        prefixes: Prefixes,
+        *,
+        weight: float = 1.0,
+        share: float = 1.0,
+        near: bool = True,
+        lacks: frozenset[str] = frozenset(),
+    ) -> None:
         self.slots = slots
         self.prefixes = prefixes
         self.weight = weight  # its speed beside the others'
+        self.share = share  # of all requests, the most that it gets
+        self.near = near  # others are used while none of these has a free slot
+        self.lots = (0.0, 1.0)
         self.lacks = lacks
         self.ready = True
         self.warmth = 1.0  # less than 1 while it has just begun: see ``health``
@@ -36,7 +63,10 @@ class Server:
         slots = 1 if self.trial else self.slots
         if turn.band == BATCH and slots > 1:
             slots -= BATCH_LEAVES
-        return self.ready and self.running < slots and not (turn.needs and turn.needs & self.lacks)
+        if turn.needs and turn.needs & self.lacks:
+            return False
+        least, end = self.lots
+        return self.ready and self.running < slots and least <= turn.lot < end
 
     def cached(self, turn: Turn) -> int:
         """The tokens of its prompt that need not be read again."""
@@ -57,6 +87,7 @@ class Turn:
         "chain",
         "charged",
         "error",
+        "lot",
         "needs",
         "output_tokens",
         "passed",
@@ -94,6 +125,7 @@ class Turn:
         self.needs = needs
         self.arrived_s, self.until_s = arrived_s, until_s
         self.told = told
+        self.lot = 0.5  # what it drew, of 0 to 1, where servers have shares
         self.passed = 0  # how often another of its tenant's went first
         self.server: Server | None = None
         self.error: OpenmaasError | None = None

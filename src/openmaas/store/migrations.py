@@ -15,7 +15,7 @@ from openmaas.core.errors import SettingInvalid
 from openmaas.store.law import LAW, schema_versions
 
 #: Raised with each change of a table, together with its step.
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 #: PostgreSQL's name of the lock under which one program at a time looks at the schema.
 _ADVISORY_LOCK = 7_166_738
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from math import inf
 from operator import attrgetter
 
 from openmaas.core.bounds import QUEUE_TIMEOUT_S
 from openmaas.core.clock import Clock
-from openmaas.core.errors import NoReplica, OpenmaasError
+from openmaas.core.errors import FieldInvalid, NoReplica, OpenmaasError
 from openmaas.dialects.dialect import Ask
 from openmaas.identity.face import Caller
+from openmaas.limits.book import Precedence
 from openmaas.relay.door.message import Answer
 from openmaas.relay.lines.replica import Grant, Replica
 from openmaas.relay.upstream.pool import Pool
-from openmaas.scheduling.turn import BATCH, USUAL, Turn
+from openmaas.scheduling.turn import BATCH, URGENT, USUAL, Turn
+
+#: The header that says for how many seconds a request may wait for a slot.
+PATIENCE = b"x-queue-timeout"
 
 
 class ModelLine(ABC):
@@ -22,37 +27,53 @@ class ModelLine(ABC):
     def __init__(self, model: str, pool: Pool, clock: Clock) -> None:
         self.model = model
         self.replicas: list[Replica] = []
+        self.given: list[Replica] = []  # those of them that are not drained
         self._pool, self._now_s = pool, clock.mono_s
 
-    def turn(self, caller: Caller, ask: Ask, weight: int, prompt_tokens: int, output_tokens_max: int) -> Turn:
-        """A request as the queue sees it."""
+    def turn(
+        self,
+        caller: Caller,
+        ask: Ask,
+        precedence: Precedence,
+        prompt_tokens: int,
+        output_tokens_max: int,
+        patience: bytes | None,
+    ) -> Turn:
+        """A request as the queue sees it; ``patience`` is what its sender says of it (``PATIENCE``). Raises
+        ``FieldInvalid``."""
         now_s = self._now_s()
+        usual = URGENT if precedence.first else USUAL
         return Turn(
             caller.organisation_id,
             prompt_tokens,
             output_tokens_max,
-            band=BATCH if caller.price_class == "batch" else USUAL,
-            weight=weight,
+            band=BATCH if caller.price_class == "batch" else usual,
+            weight=precedence.weight,
             needs=ask.needs,
             arrived_s=now_s,
-            until_s=now_s + QUEUE_TIMEOUT_S,
+            until_s=now_s + (QUEUE_TIMEOUT_S if patience is None else _wait_s(patience)),
         )
 
     async def take(self, turn: Turn, ask: Ask, answer: Answer) -> Grant:
-        """A slot for ``turn``, which is for ``ask``; leave it with ``with``. Raises ``NoReplica`` and ``QueueFull``,
-        ``ClientLeft`` when nobody waits for ``answer`` any more, and what keeps the last replica from being reached."""
+        """A slot for ``turn``, which is for ``ask``; leave it with ``with``. Nothing was sent when it raises
+        ``NoReplica``, ``QueueFull``, or ``ClientLeft`` as nobody waits for ``answer`` any more."""
         while True:
-            if not self.replicas:
-                raise NoReplica(f"{self.model} has no deployment", retry_after_s=5)
+            if not self.given:
+                raise NoReplica(f"{self.model} has no deployment that takes requests", retry_after_s=5)
             replica = await self.find(turn, ask, answer)
             try:
                 link = self._pool.kept(replica.place) or await self._pool.connect(replica.place)
             except OpenmaasError as error:
                 self.unreached(turn, replica)
-                if not any(each.ready for each in self.replicas):
-                    raise error from None
+                if not self.ready:
+                    raise NoReplica(f"{self.model}: {error.detail}", retry_after_s=1) from None
             else:
                 return self.granted(Grant(turn, replica, link, self.over))
+
+    @property
+    def ready(self) -> bool:
+        """Whether any replica answers."""
+        return any(replica.ready for replica in self.given)
 
     def nearest(self) -> Replica:
         """The least busy replica that answers, for a question that takes no slot. Raises ``NoReplica``."""
@@ -87,6 +108,7 @@ class ModelLine(ABC):
     def renew(self, replicas: list[Replica]) -> None:
         """These are there from now on; what runs on others runs to its end."""
         self.replicas = replicas
+        self.given = [replica for replica in replicas if replica.share > 0]
 
     @abstractmethod
     def came(self) -> None:
@@ -95,3 +117,14 @@ class ModelLine(ABC):
     @abstractmethod
     def expire(self, now_s: float) -> None:
         """Refuse those who have waited too long."""
+
+
+def _wait_s(patience: bytes) -> float:
+    try:
+        wait_s = float(patience)
+    except ValueError:
+        wait_s = -1.0
+    if not 0 <= wait_s < inf:
+        name = PATIENCE.decode()
+        raise FieldInvalid(f"{name} must be seconds, such as 2.5, not {patience[:64].decode('latin-1')!r}", field=name)
+    return min(wait_s, QUEUE_TIMEOUT_S)

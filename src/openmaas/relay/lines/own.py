@@ -33,7 +33,7 @@ class OwnLine(ModelLine):
 
     async def find(self, turn: Turn, ask: Ask, answer: Answer) -> Replica:
         """See ``ModelLine``."""
-        if len(self.replicas) > 1:
+        if len(self.given) > 1:
             turn.chain = chain_of(ask.opening())
         self.enter(turn)
         if turn.server is None and turn.error is None:
@@ -47,7 +47,7 @@ class OwnLine(ModelLine):
     def enter(self, turn: Turn) -> None:
         """Let ``turn`` be served or wait; it is told."""
         now_s = self._now_s()
-        if self.waiting or (len(self.replicas) > 1 and now_s - self._counted_s > COUNT_INTERVAL_S):
+        if self.waiting or (len(self.given) > 1 and now_s - self._counted_s > COUNT_INTERVAL_S):
             self._count(now_s)
         self._expect(turn)
         self.rules.enter(turn, now_s)
@@ -84,7 +84,7 @@ class OwnLine(ModelLine):
     def renew(self, replicas: list[Replica]) -> None:
         """See ``ModelLine``."""
         super().renew(replicas)
-        self.rules.servers = [*replicas]
+        self.rules.servers = [*self.given]
         self.came()
 
     def came(self) -> None:

@@ -47,6 +47,11 @@ class Replica(Server):
         """By which all relays know it."""
         return self.deployment_id, self.served_name
 
+    def settled(self, fresh: Replica) -> Replica:
+        """The same, as it is set now."""
+        self.weight, self.share, self.near = fresh.weight, fresh.share, fresh.near
+        return self
+
     def heard(self, now_s: float, *, answered: bool) -> None:
         """Whether it answered a request at all."""
         if answered:

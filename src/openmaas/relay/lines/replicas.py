@@ -49,7 +49,8 @@ class Replicas:
         """Take the new list of replicas; one that is known keeps its state and its requests."""
         known = {replica.name: replica for line in self.lines.values() for replica in line.replicas}
         for model in {*wanted, *self.lines}:
-            self.line(model).renew([known.get(replica.name, replica) for replica in wanted.get(model, [])])
+            fresh = wanted.get(model, [])
+            self.line(model).renew([known.get(replica.name, replica).settled(replica) for replica in fresh])
 
     async def probe(self) -> None:
         """Ask replicas whether they live, and refuse who has waited too long, until cancelled. One that is slow to

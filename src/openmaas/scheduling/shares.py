@@ -1,0 +1,55 @@
+"""Shares and regions: which servers a request may go to at all, and which it should.
+
+A server whose ``share`` is less than 1 is a canary: it gets no more than that of all requests. Each request draws a
+lot; a canary's own lots are as many as its share, and go to it while it has a free slot, else to the others, which take
+any lot: nobody waits for a canary. While no server without a share answers, the canaries have all lots among them, in
+proportion, and one waits for the other. Of equal servers those that are near come first.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from openmaas.scheduling.turn import Server, Turn
+
+
+def plain(servers: Sequence[Server]) -> bool:
+    """True when there is nothing to deal: all servers take any request, and all are near."""
+    return all(server.share >= 1 and server.near for server in servers)
+
+
+def deal(servers: Sequence[Server]) -> None:
+    """Give those that answer their lots."""
+    ready = [server for server in servers if server.ready]
+    canaries = [server for server in ready if server.share < 1]
+    whole = sum(server.share for server in canaries)
+    alone = len(canaries) == len(ready)
+    scale = 1 / whole if whole and (alone or whole > 1) else 1.0
+    at = 0.0
+    for server in ready:
+        server.lots = (0.0, 1.0)
+    for server in canaries:
+        server.lots = at, at + server.share * scale
+        at += server.share * scale
+    if alone and canaries:
+        canaries[-1].lots = canaries[-1].lots[0], 1.0  # whatever was rounded off
+
+
+def draw(servers: Sequence[Server], turn: Turn, chance: random.Random) -> float:
+    """A lot for ``turn``: any, but one of a server that can do what it needs."""
+    lot = chance.random()
+    if not turn.needs:
+        return lot
+    able = [server for server in servers if server.ready and not turn.needs & server.lacks]
+    if not able or any(server.lots[0] <= lot < server.lots[1] for server in able):
+        return lot
+    return chance.choice(able).lots[0]
+
+
+def preferred(servers: Sequence[Server], turn: Turn) -> Iterator[Sequence[Server]]:
+    """Whom to ask first, and next: the canary whose lot it drew, those that are near, all."""
+    canaries = [server for server in servers if server.share < 1 and server.takes(turn)]
+    yield from ([server] for server in canaries)
+    yield [server for server in servers if server.near and server.share >= 1]
+    yield servers
