@@ -203,7 +203,7 @@ def test_a_house_uses_its_own_region_first(tmp_path: Path, engines: dict[str, En
 
 @pytest.mark.parametrize(
     ("models", "why"),
-    [(["no-such-model"], "no-such-model"), (["echo"], "twice"), (["a", "a"], "twice"), (["search-model"], "offered to search")],
+    [(["no-model"], "no-model"), (["echo"], "twice"), (["a", "a"], "twice"), (["search-model"], "offered to search")],
 )
 def test_what_cannot_stand_in_is_refused(house: Installation, models: list[str], why: str) -> None:
     house.admin("POST", "/models", {"name": "a", "context_tokens": 8})
