@@ -174,7 +174,7 @@ READING = {
         "usage export",
         "limits list",
     ),
-    *("simulate", "calibrate"),
+    *("simulate", "calibrate", "sweep"),
     *("invoices list", "invoices show", "ledger reconcile", "payers show"),
     *(
         f"{noun} list"

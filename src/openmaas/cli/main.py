@@ -33,6 +33,7 @@ COMMANDS = {
     "settings": "settings",
     "simulate": "simulate",
     "subscriptions": "selling",
+    "sweep": "sweep",
     "topup": "ledger",
     "usage": "ledger",
     "vouchers": "selling",

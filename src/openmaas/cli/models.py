@@ -38,6 +38,7 @@ from openmaas.house.first_start import offer_model
 from openmaas.house.layout import Layout
 from openmaas.house.settings import read
 from openmaas.ledger.prices import price_book, set_price
+from openmaas.simulation.sweep import read_plan
 from openmaas.store.audit_log import audited
 from openmaas.store.files import private_folder
 
@@ -111,14 +112,16 @@ def pull_(data: str, name: str, as_json: bool) -> None:
 @models.command()
 @DATA
 @click.argument("name")
+@click.option("--profile", type=click.Path(path_type=Path), help="What `openmaas sweep` found: engine and settings.")
 @AS_JSON
 @plainly
-def offer(data: str, name: str, as_json: bool) -> None:
+def offer(data: str, name: str, profile: Path | None, as_json: bool) -> None:
     """Offer a model: NAME of pulled weights, or a .gguf path. A running house starts its engine at once."""
+    plan = None if profile is None else read_plan(profile)
     with opened(data) as (database, layout):
         currency = read({"data": data}).settings.currency
         found = offer_model(
-            database, layout, name, currency, OPERATOR, lambda text: click.echo(f"· {text}", err=True), Progress()
+            database, layout, name, currency, OPERATOR, lambda text: click.echo(f"· {text}", err=True), Progress(), plan
         )
     show({"model": found}, as_json=as_json, text=f"{found} is offered")
 

@@ -53,6 +53,7 @@ REST_S_MAX = 30.0  #: … doubled up to this
 WARMING_S = 10.0  #: how long a fresh replica is spared: it has nothing cached, and kernels to compile
 WARMTH_LEAST = 0.1  #: how fast it is taken to be at first
 WEIGHT_MAX = 1_000  #: of a tenant in a queue: beyond, the others would as good as not be served
+CLIENTS_SWEPT_MAX = 1_024  #: of a sweep: each is a thread of the command
 FALLBACKS_MAX = 8  #: models that stand in for one: each is asked in turn while the sender waits
 RETRY_AFTER_S_DEFAULT = 5.0  #: what a refused caller is told when nothing was measured yet
 RETRY_AFTER_S_MAX = 60.0  #: longer is not known, and SDKs that honour it would seem to hang

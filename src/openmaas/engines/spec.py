@@ -18,6 +18,12 @@ Kind = Literal["llama", "echo", "embedder", "search", "moderator", "glm", "openv
 Option = str | int | float | bool
 
 
+#: Of an engine's process. Memory for weights and caches comes in pages of 2 MB: llama.cpp clears its whole cache at the
+#: start (glibc ≥ 2.35). Threads wait for each other by spinning for about 10 µs and then sleep: with libgomp's default
+#: two engines on two cores mostly wait for each other (2 tokens a second where this makes 15).
+ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "GOMP_SPINCOUNT": "1000"}
+
+
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One engine: what it serves, where it listens, where it writes its counts.
 

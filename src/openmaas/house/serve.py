@@ -16,6 +16,7 @@ from openmaas.catalog.face import Offers, offers
 from openmaas.core.bounds import BACKLOG, DRAIN_GRACE_S, HEAD_START_S
 from openmaas.core.clock import Clock
 from openmaas.core.errors import SettingInvalid
+from openmaas.engines.spec import ENVIRONMENT
 from openmaas.house.deployments import engine_spec
 from openmaas.house.layout import Layout
 from openmaas.house.orders import Orders
@@ -25,10 +26,6 @@ from openmaas.store.changes import Follower, Snapshot
 from openmaas.store.database import Database
 from openmaas.store.files import lock
 
-#: Memory for weights and caches comes in pages of 2 MB: llama.cpp clears its whole cache at the start (glibc ≥ 2.35).
-#: Its threads wait for each other by spinning for about 10 µs and then sleep: with libgomp's default two engines on two
-#: cores mostly wait for each other (2 tokens a second where this makes 15).
-ENGINE_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "GOMP_SPINCOUNT": "1000"}
 #: A relay keeps the memory of long prompts for the next ones: given back to the kernel, every page of a 300 KB body
 #: costs a fault, twice the time that the request takes otherwise.
 KEPT_MEMORY = {"GLIBC_TUNABLES": f"glibc.malloc.mmap_threshold={32 << 20}:glibc.malloc.trim_threshold={64 << 20}"}
@@ -143,4 +140,4 @@ class House:
         spec = engine_spec(deployment, found.models[deployment.model], self._layout)
         name = f"engine {deployment.id}"
         orders = msgspec.json.encode(spec)
-        return Child(name, "openmaas.engines.program", orders, health=spec.socket, environment=ENGINE_ENVIRONMENT)
+        return Child(name, "openmaas.engines.program", orders, health=spec.socket, environment=ENVIRONMENT)

@@ -133,7 +133,7 @@ def measure(engine: Engine, seed: int, say: Callable[[str], None] = lambda _line
     step_long_s, long_tokens = float("inf"), 0
     for length in LENGTHS:
         for _ in range(REPEATS):
-            answer = engine.ask(_digits(chance, length), ANSWER_TOKENS)
+            answer = engine.ask(digits(chance, length), ANSWER_TOKENS)
             took_s, tokens = answer.times_s[0] - answer.asked_s, answer.prompt_tokens
             near = next((known for known in reading_s if abs(known - tokens) < tokens / 4), tokens)
             reading_s[near] = min(took_s, reading_s.get(near, took_s))
@@ -144,7 +144,7 @@ def measure(engine: Engine, seed: int, say: Callable[[str], None] = lambda _line
     for sequences in SEQUENCES:
         for _ in range(REPEATS):
             barrier = threading.Barrier(sequences)
-            prompts = [_digits(chance, 8) for _ in range(sequences)]
+            prompts = [digits(chance, 8) for _ in range(sequences)]
 
             def ask(prompt: str, barrier: threading.Barrier = barrier) -> Answer:
                 barrier.wait()
@@ -204,6 +204,6 @@ def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
     return start, slope
 
 
-def _digits(chance: random.Random, length: int) -> str:
+def digits(chance: random.Random, length: int) -> str:
     """Digits are a token each in the vocabularies of today's models."""
     return "".join(chance.choice("0123456789") for _ in range(length))
