@@ -9,7 +9,8 @@ import pytest
 
 from installation import Installation
 from openmaas.core.errors import Failed
-from openmaas.simulation.sweep import Plan, Setting, measured
+from openmaas.engines.profile import DeploymentProfile, Setting
+from openmaas.simulation.sweep import measured
 
 SETTING = Setting(kind="llama", weights="smollm2-135m", threads=1, slots=4, batch=128, processes=2)
 
@@ -26,21 +27,33 @@ def test_an_engine_that_does_not_start_says_why(tmp_path: Path) -> None:
         measured(SETTING, tmp_path / "x.gguf", 512, [1], seed=1)
 
 
-def test_a_model_is_offered_as_a_profile_says(echo: Installation, smol_gguf: Path, tmp_path: Path) -> None:
-    def offer(name: str, best: Setting) -> tuple[int, str]:
-        (tmp_path / name).symlink_to(smol_gguf)
-        profile = tmp_path / "profile.json"
-        profile.write_bytes(msgspec.json.encode(Plan(machine="here", best=best, best_by_clients={}, rows=[])))
-        told = echo.command("models", "offer", str(tmp_path / name), "--profile", str(profile))
+def test_a_model_is_run_as_a_profile_says_in_place_of_what_ran_it(
+    echo: Installation, smol_gguf: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "profiled.gguf"
+    weights.symlink_to(smol_gguf)
+
+    def offer(best: Setting, context: int = 2**20) -> tuple[int, str]:
+        made = DeploymentProfile(machine="here", context=context, best=best, best_by_clients={}, rows=[])
+        (tmp_path / "profile.json").write_bytes(msgspec.json.encode(made))
+        told = echo.command("models", "offer", str(weights), "--profile", str(tmp_path / "profile.json"))
         return told.returncode, told.stderr
 
+    def running() -> list[tuple[str, int, dict[str, int]]]:
+        told = echo.admin("GET", "/deployments?limit=100")[1]["data"]
+        mine = [row for row in told if row["model"] == "profiled" and row["wanted"] == "running"]
+        return [(row["kind"], row["slots"], row["options"]) for row in mine]
+
     try:
-        assert offer("profiled.gguf", SETTING)[0] == 0
-        made = [row for row in echo.admin("GET", "/deployments?limit=100")[1]["data"] if row["model"] == "profiled"]
-        one = "llama", 4, {"threads": 1, "batch": 128}
-        assert [(row["kind"], row["slots"], row["options"]) for row in made] == [one, one]
-        status, said = offer("other.gguf", msgspec.structs.replace(SETTING, kind="glm"))
-        assert status != 0
-        assert "the profile is for kind glm" in said
+        best = msgspec.structs.replace(SETTING, weights=str(smol_gguf.resolve()))
+        assert offer(best) == (0, "")
+        assert running() == [("llama", 4, {"threads": 1, "batch": 128})] * 2
+        assert offer(msgspec.structs.replace(best, slots=5, processes=1)) == (0, "")
+        assert running() == [("llama", 5, {"threads": 1, "batch": 128})]
+        for other, context, said in ((SETTING, 2**20, "offer that first"), (best, 512, "--context")):
+            status, told = offer(other, context)
+            assert status != 0
+            assert said in told
+        assert len(running()) == 1
     finally:
         echo.command("models", "stop", "profiled")

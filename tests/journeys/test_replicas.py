@@ -154,3 +154,25 @@ def test_all_relays_share_one_queue_and_outlive_its_owner(tmp_path: Path, engine
         assert heard.count(200) >= 120
     finally:
         house.end()
+
+
+def test_who_gives_up_at_the_moment_of_a_grant_leaves_no_slot_taken(tmp_path: Path, engines: list[Engine]) -> None:
+    house = Installation(tmp_path / "data", relays="4")
+    house.start()
+    house.ready()
+    engines[0].takes_s = 0.15
+    try:
+        offer(house, "one", [engines[0].port], slots=1)
+        time.sleep(2)  # every relay has heard of it
+
+        def hurried(number: int) -> int:
+            body = {"model": "one", "messages": [{"role": "user", "content": "hello"}]}
+            wait = {"x-queue-timeout": str(number % 10 / 20)}
+            return house.ask("POST", "/v1/chat/completions", body, headers=wait)[0]
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(hurried, range(80))) == {200, 429}
+        engines[0].takes_s = 0.0
+        assert [said(house, "one") for _ in range(8)] == ["one"] * 8  # on all relays
+    finally:
+        house.end()

@@ -92,15 +92,41 @@ def test_who_may_not_have_what_stands_in_is_told_of_what_was_asked_for(
     offer(house, "open", [engines["two"].port])
     assert house.admin("PUT", "/models/shut/fallbacks", {"models": ["open"]})[0] == 200
     until(house, "shut", "two")
+    assert house.admin("POST", "/models", {"name": "unpriced", "context_tokens": 9_000})[0] == 201
+    assert house.admin("PUT", "/models/shut/fallbacks", {"models": ["unpriced", "open"]})[0] == 200
     _, narrow = house.organisation("1", models=["shut"])
     _, poor = house.organisation("0.000000001", models=["shut", "open"])
     for key in (narrow, poor):
         status, headers, answer = asked(house, "shut", key, **{"x-queue-timeout": "0.3"})
-        assert status in (503, 402), answer
+        assert status in (503, 429), answer  # the poor cannot pay for what was asked for, either
         assert "open" not in json.dumps(answer)
+        assert "unpriced" not in json.dumps(answer)
     status, headers, answer = asked(house, "shut", narrow, **{"x-queue-timeout": "0.3"})
     assert (status, answer["error"]["code"]) == (503, "model_not_ready")
     assert int(headers["retry-after"]) >= 1
+
+
+def test_a_model_that_comes_back_is_waited_for_when_nothing_else_takes_the_request(
+    house: Installation, engines: dict[str, Engine]
+) -> None:
+    offer(house, "restarts", [engines["one"].port])
+    offer(house, "stopped", [engines["two"].port])
+    assert house.admin("PUT", "/models/restarts/fallbacks", {"models": ["stopped"]})[0] == 200
+    until(house, "restarts", "one")
+    engines["one"].stop()
+    until(house, "restarts", "two")
+    engines["two"].stop()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(asked, house, "restarts")
+        time.sleep(0.5)
+        back = Engine("one again", engines["one"].port)
+        try:
+            status, _, answer = waiting.result()
+            if status == 503:  # it met the death of the second
+                status, _, answer = asked(house, "restarts")
+            assert (status, answer["choices"][0]["message"]["content"]) == (200, "one again")
+        finally:
+            back.stop()
 
 
 def test_a_request_waits_no_longer_than_it_says(house: Installation, engines: dict[str, Engine]) -> None:
@@ -180,6 +206,8 @@ def test_a_deployment_gets_its_share_and_none_when_it_is_drained(
     for _ in range(3):
         status, _, answer = asked(house, "shared", **{"x-queue-timeout": "0.3"})
         assert (status, answer["error"]["code"]) == (503, "model_not_ready")  # nothing goes to one that is drained
+    page = json.loads(house.ask("GET", "/readyz")[2])["models"]["shared"]
+    assert page["ready"] is False
     for body, field in (({}, "wanted"), ({"share_percent": 101}, "share_percent"), ({"weight": 0}, "weight")):
         status, told = house.admin("PATCH", f"/deployments/{new}", body)
         assert (status // 100, told["error"]["param"]) == (4, field)
@@ -199,6 +227,14 @@ def test_a_house_uses_its_own_region_first(tmp_path: Path, engines: dict[str, En
         assert said(house, "spread") == "one"
     finally:
         house.end()
+
+
+def test_vectors_of_another_model_stand_in_for_nothing(house: Installation) -> None:
+    for name in ("vectors", "other-vectors"):
+        house.admin("POST", "/models", {"name": name, "context_tokens": 8, "task": "embed"})
+    status, told = house.admin("PUT", "/models/vectors/fallbacks", {"models": ["other-vectors"]})
+    assert (status, told["error"]["param"]) == (400, "models")
+    assert house.admin("DELETE", "/models/vectors/fallbacks")[1]["fallbacks"] == []
 
 
 @pytest.mark.parametrize(

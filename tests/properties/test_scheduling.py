@@ -482,14 +482,29 @@ def test_nobody_waits_for_a_canary_that_is_full_and_it_is_given_no_more_than_its
 
 def test_what_a_request_needs_counts_before_the_lot_it_drew() -> None:
     line = line_of(4, 4)
-    line.servers[0].share, line.servers[1].share = 0.9, 0.1
+    line.servers[1].share = 0.05
     line.servers[0].lacks = frozenset({"logit_bias"})
+    line.servers[1].ready = False
     line.servers = line.servers
-    for _ in range(20):
-        one = turn(needs=frozenset({"logit_bias"}))
-        line.enter(one, 0)
-        assert one.server is line.servers[1]
-        ends(line, one)
+    many = [turn(needs=frozenset({"logit_bias"})) for _ in range(4)]
+    for each in many:
+        line.enter(each, 0)
+    assert not any(each.server for each in many)
+    line.servers[1].ready = True
+    line.serve()
+    assert all(each.server is line.servers[1] for each in many)
+
+
+def test_a_canary_that_was_promoted_while_it_was_away_is_one_no_more() -> None:
+    line = line_of(4, 4)
+    line.servers[1].share = 0.05
+    line.servers = line.servers
+    line.servers[1].ready = False
+    line.servers[1].share = 1.0
+    line.servers = line.servers
+    line.servers[1].ready = True
+    one, other = served_by(line, 200)
+    assert one > 50 < other
 
 
 def test_servers_of_another_region_are_used_while_no_near_one_has_room() -> None:

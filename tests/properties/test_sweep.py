@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from openmaas.cli.sweep import sweep
 from openmaas.core.errors import Failed, FieldInvalid
-from openmaas.simulation.sweep import GAIN, KINDS, Plan, Setting, plan, read_plan, search, start
+from openmaas.engines.profile import DeploymentProfile, Setting, read_profile
+from openmaas.simulation.sweep import GAIN, KINDS, profile, search, start
 
 LOADS = (1, 8, 32)
 
@@ -35,7 +36,7 @@ def test_what_is_found_is_the_fastest_of_all_that_was_measured_and_never_slower_
         speeds[setting] = {load: chance.uniform(1, 100) for load in LOADS}
         return speeds[setting]
 
-    found = plan("a machine", search(starts(cores, slots), cores, slots, measure, lambda _line: None))
+    found = profile("a machine", 512, search(starts(cores, slots), cores, slots, measure, lambda _line: None))
     scores = {row.setting: row.score for row in found.rows}
     assert scores[found.best] == max(scores.values())
     assert all(first in scores for first in starts(cores, slots))
@@ -49,7 +50,7 @@ def test_each_knob_is_turned_for_a_gain_above_the_noise_alone() -> None:
         return dict.fromkeys(LOADS, 10 * 1.2 ** sum(better) * (GAIN**0.5 if setting.batch == 64 else 1))
 
     rows = search([start("llama", "w", 4, 32)], 4, 32, measure, lambda _line: None)
-    assert plan("", rows).best == Setting(kind="llama", weights="w", threads=1, slots=16, batch=512)
+    assert profile("", 512, rows).best == Setting(kind="llama", weights="w", threads=1, slots=16, batch=512)
 
 
 def test_what_does_not_run_is_said_and_left_out() -> None:
@@ -69,15 +70,15 @@ def test_what_does_not_run_is_said_and_left_out() -> None:
 
 def test_a_profile_is_read_as_it_was_written_and_nothing_else_is_taken_for_one(tmp_path: Path) -> None:
     rows = search(starts(2), 2, 8, lambda _setting: {1: 2.0}, lambda _line: None)
-    made, path = plan("m", rows), tmp_path / "p.json"
+    made, path = profile("m", 512, rows), tmp_path / "p.json"
     path.write_bytes(msgspec.json.encode(made))
-    assert read_plan(path) == made
+    assert read_profile(path) == made
     for wrong in (b"{}", b"no json"):
         path.write_bytes(wrong)
         with pytest.raises(FieldInvalid, match="openmaas sweep"):
-            read_plan(path)
+            read_profile(path)
     with pytest.raises(FieldInvalid):
-        read_plan(tmp_path / "none")
+        read_profile(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -102,4 +103,6 @@ def test_plans_are_made_of_what_deployments_take() -> None:
     setting = Setting(kind="llama", weights="w", threads=2, slots=4, batch=64)
     assert setting.options() == {"threads": 2, "batch": 64}
     assert start("openvino", "w", 2, 8).options() == {"threads": 2}
-    assert msgspec.json.decode(msgspec.json.encode(Plan(machine="", best=setting, best_by_clients={}, rows=[])))
+    assert msgspec.json.decode(
+        msgspec.json.encode(DeploymentProfile(machine="", context=512, best=setting, best_by_clients={}, rows=[]))
+    )

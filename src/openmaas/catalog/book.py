@@ -123,6 +123,10 @@ def set_trainer(tx: sa.Connection, name: str, trainer: str, arguments: dict[str,
 def set_fallbacks(tx: sa.Connection, name: str, fallbacks: list[str]) -> Model:
     """Say which models stand in for this one, instead of those that did. Raises ``ModelUnknown``, ``FieldInvalid``."""
     found = find_model(tx, name)
+    if fallbacks and found.task == "embed":
+        raise FieldInvalid(
+            "models: vectors of one model say nothing beside another's: none can stand in", field="models"
+        )
     for number, other in enumerate(fallbacks):
         if other == name or other in fallbacks[:number]:
             raise FieldInvalid(
@@ -213,6 +217,10 @@ def change_deployment(tx: sa.Connection, deployment_id: str, changed: dict[str, 
     ``share_percent``, ``region``. Raises ``ThingUnknown`` and ``FieldInvalid``."""
     if not changed:
         raise FieldInvalid("say what is to change: wanted, weight, share_percent or region", field="wanted")
+    given = set(changed) - {"wanted"}
+    if given and any(row.id == deployment_id and row.over for row in list_deployments(tx)):
+        said = "an adapter gets what the deployments of its base get; change those"
+        raise FieldInvalid(said, field=min(given))
     if changed.get("wanted", "running") not in ("running", "stopped"):
         raise FieldInvalid("wanted must be running or stopped", field="wanted")
     row = tx.execute(

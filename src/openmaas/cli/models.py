@@ -19,7 +19,7 @@ from openmaas.catalog.book import (
     list_deployments,
     list_models,
 )
-from openmaas.cli.rooms import OPERATOR, opened
+from openmaas.cli.rooms import OPERATOR, one_project, opened
 from openmaas.cli.say import AS_JSON, DATA, Progress, plainly, show, table
 from openmaas.cli.selling import Route, command
 from openmaas.control.manage_catalog import place_alias
@@ -32,13 +32,14 @@ from openmaas.core.errors import FieldInvalid
 from openmaas.core.money import parse_amount
 from openmaas.core.terms import Terms, flat
 from openmaas.core.usage import UNITS
+from openmaas.engines.profile import read_profile
 from openmaas.engines.pull import pull
 from openmaas.engines.weights import catalogue, locate
+from openmaas.house.adopting import adopt
 from openmaas.house.first_start import offer_model
 from openmaas.house.layout import Layout
 from openmaas.house.settings import read
 from openmaas.ledger.prices import price_book, set_price
-from openmaas.simulation.sweep import read_plan
 from openmaas.store.audit_log import audited
 from openmaas.store.files import private_folder
 
@@ -57,6 +58,7 @@ _DEPLOYMENTS = Route("GET", "/deployments", "List deployments: what runs each mo
 _CHANGE = Route(
     "PATCH", "/deployments/{deployment_id}", "Say what a deployment gets of the requests.", ChangedDeployment
 )
+_NO_FALLBACKS = Route("DELETE", "/models/{name}/fallbacks", "Let no other model stand in for one.")
 _FALLBACKS = Route("PUT", "/models/{name}/fallbacks", "Say which models stand in for one that is full.", NewFallbacks)
 models.add_command(command("add", _ADD))
 models.add_command(command("attach", _ATTACH))
@@ -64,6 +66,7 @@ models.add_command(command("trainer", _TRAINER))
 models.add_command(command("deployments", _DEPLOYMENTS))
 models.add_command(command("change", _CHANGE))
 models.add_command(command("fallbacks", _FALLBACKS))
+models.add_command(command("no-fallbacks", _NO_FALLBACKS))
 
 
 @models.command("list")
@@ -92,8 +95,9 @@ def list_(data: str, pullable: bool, as_json: bool) -> None:
         if price is not None:
             row |= {k: v for k, v in show_price(price).items() if k in _PRICED}
         found.append(row)
-    columns = ("name", "task", "context_tokens", "deployments", *_PRICED)
-    show(found, as_json=as_json, text=table(found, columns))
+    columns = ("name", "task", "context_tokens", "deployments", "fallbacks", *_PRICED)
+    rows = [row | {"fallbacks": ", ".join(row["fallbacks"]) or None} for row in found]
+    show(found, as_json=as_json, text=table(rows, columns))
 
 
 @models.command("pull")
@@ -116,14 +120,22 @@ def pull_(data: str, name: str, as_json: bool) -> None:
 @AS_JSON
 @plainly
 def offer(data: str, name: str, profile: Path | None, as_json: bool) -> None:
-    """Offer a model: NAME of pulled weights, or a .gguf path. A running house starts its engine at once."""
-    plan = None if profile is None else read_plan(profile)
+    """Offer a model: NAME of pulled weights, or a .gguf path. A running house starts its engine at once.
+
+    With --profile, engines that run it with the same weights end after the answers that run, and those of the profile
+    take their place.
+    """
+    best = None if profile is None else read_profile(profile)
     with opened(data) as (database, layout):
         currency = read({"data": data}).settings.currency
         found = offer_model(
-            database, layout, name, currency, OPERATOR, lambda text: click.echo(f"· {text}", err=True), Progress(), plan
+            database, layout, name, currency, OPERATOR, lambda text: click.echo(f"· {text}", err=True), Progress()
         )
-    show({"model": found}, as_json=as_json, text=f"{found} is offered")
+        told: dict[str, object] = {"model": found}
+        if best is not None:
+            adopted = audited(OPERATOR, "model.adopt", found, adopt, {"profile": str(profile)})
+            told["deployments"] = [shown(row) for row in database.call(adopted, OPERATOR, found, best)]
+    show(told, as_json=as_json, text=f"{found} is offered" + (f", {best.best}" if best else ""))
 
 
 @models.command()
@@ -167,11 +179,20 @@ def _want(data: str, name: str, wanted: str, as_json: bool) -> None:
 @DATA
 @click.argument("pattern")
 @click.argument("model", required=False)
-@click.option("--project", default="", help="The id of the only project for which it holds, and first of all names.")
+@click.option("--project", help="The only project for which it holds, before all names: its name or id.")
+@click.option("--organisation", help="Of that project; not needed when there is one.")
 @click.option("--remove", is_flag=True, help="PATTERN names nothing any more.")
 @AS_JSON
 @plainly
-def alias(data: str, pattern: str, model: str | None, project: str, remove: bool, as_json: bool) -> None:
+def alias(
+    data: str,
+    pattern: str,
+    model: str | None,
+    project: str | None,
+    organisation: str | None,
+    remove: bool,
+    as_json: bool,
+) -> None:
     """Let PATTERN name MODEL: `models alias 'claude-*' glm-4.7`. * at its end stands for any end; the longest counts.
 
     Price, receipt and what a key may use are those of the model. A running house knows within a second.
@@ -179,25 +200,28 @@ def alias(data: str, pattern: str, model: str | None, project: str, remove: bool
     if remove == bool(model):
         raise FieldInvalid("name a MODEL, or say --remove", field="model")
     with opened(data) as (database, _):
+        project_id = "" if project is None else database.look(one_project, organisation, project)
         if model is None:
-            database.call(audited(OPERATOR, "alias.remove", pattern, remove_alias), pattern, project)
-            row = {"pattern": pattern, "project_id": project, "removed": True}
+            database.call(audited(OPERATOR, "alias.remove", pattern, remove_alias), pattern, project_id)
+            row = {"pattern": pattern, "project_id": project_id, "removed": True}
         else:
-            told = {"pattern": pattern, "model": model, "project_id": project}
+            told = {"pattern": pattern, "model": model, "project_id": project_id}
             place = audited(OPERATOR, "alias.set", attrgetter("pattern"), place_alias, told)
-            row = shown(database.call(place, Clock(), pattern, model, project))
+            row = shown(database.call(place, Clock(), pattern, model, project_id))
     show(row, as_json=as_json, text=f"{pattern} is removed" if remove else f"{row['pattern']} is {model}")
 
 
 @models.command()
 @DATA
-@click.option("--project", default="", help="The names that this project has of its own.")
+@click.option("--project", help="The names that this project, by its name or id, has of its own.")
+@click.option("--organisation", help="Of that project; not needed when there is one.")
 @AS_JSON
 @plainly
-def aliases(data: str, project: str, as_json: bool) -> None:
+def aliases(data: str, project: str | None, organisation: str | None, as_json: bool) -> None:
     """List the other names of models."""
     with opened(data) as (database, _):
-        rows = [shown(row) for row in database.look(partial(list_aliases, project_id=project))]
+        project_id = "" if project is None else database.look(one_project, organisation, project)
+        rows = [shown(row) for row in database.look(partial(list_aliases, project_id=project_id))]
     show(rows, as_json=as_json, text=table(rows, ("pattern", "model", "created_at")))
 
 

@@ -80,7 +80,7 @@ def routes(rooms: Rooms, caller: Recognise, name: str) -> APIRouter:
 
     async def check_model(changes: dict[str, Any], who: Caller) -> None:
         model = changes.get("embedding_model")
-        if model is not None and (await database.read(offers)).find(model, who.organisation_id) is None:
+        if model is not None and (await database.read(offers)).find(model, who.organisation_id, who.project_id) is None:
             raise ModelUnknown(f"there is no model {model!r}", field="embedding_model")
 
     @router.post("/knowledge", operation_id=f"create_knowledge_{name}")

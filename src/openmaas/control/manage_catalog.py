@@ -69,6 +69,10 @@ def routes(rooms: Rooms) -> APIRouter:
         place = audited(who, "model.fallbacks", name, book.set_fallbacks, body.told())
         return show(await database.run(place, name, body.models))
 
+    @router.delete("/models/{name:path}/fallbacks")
+    async def remove_fallbacks(name: str, who: Acting) -> dict[str, Any]:
+        return show(await database.run(audited(who, "model.fallbacks", name, book.set_fallbacks), name, []))
+
     @router.get("/aliases")
     async def list_aliases(project_id: str = "", after: str = "", limit: PageSize = PAGE_SIZE) -> dict[str, Any]:
         rows = await database.read(
@@ -124,9 +128,12 @@ def routes(rooms: Rooms) -> APIRouter:
 
 def place_alias(tx: sa.Connection, clock: Clock, pattern: str, model: str, project_id: str = "") -> aliases.Alias:
     """Let ``pattern`` name ``model``, for one project if it is named. Raises ``ThingUnknown`` and as the book does."""
-    known = sa.select(projects.c.id).where(projects.c.id == project_id)
-    if project_id and tx.execute(known).first() is None:
-        raise ThingUnknown(f"there is no project {project_id}", field="project_id")
+    if project_id:
+        owner = tx.execute(sa.select(projects.c.organisation_id).where(projects.c.id == project_id)).scalar()
+        if owner is None:
+            raise ThingUnknown(f"there is no project {project_id}", field="project_id")
+        if not book.find_model(tx, model).is_for(owner):
+            raise ModelUnknown(f"the project's organisation has no model {model!r}", field="model")
     return aliases.set_alias(tx, clock, pattern, model, project_id)
 
 

@@ -222,7 +222,7 @@ class ChangedDeployment(Shape):
 class NewFallbacks(Shape):
     """The models that stand in for one while no replica of it takes a request, in this order."""
 
-    models: list[ModelName] = Field(default=[], max_length=FALLBACKS_MAX, description="None when empty")
+    models: list[ModelName] = Field(max_length=FALLBACKS_MAX, description="None stands in when it is empty")
 
 
 class NewBand(Shape):

@@ -176,7 +176,7 @@ class _Examples:
 async def _base(rooms: Rooms, who: Caller, name: str) -> str:
     """The model that is meant, when it can be tuned. Raises ``ModelUnknown``, ``ModelNotAllowed``, ``FieldInvalid``."""
     offered, now_ms = await rooms.database.read(offers), rooms.clock.wall_ms()
-    found = offered.find(name, who.organisation_id)
+    found = offered.find(name, who.organisation_id, who.project_id)
     if found is None:
         raise ModelUnknown(f"there is no model {name!r:.{TEXT_BYTES_MAX}}", field="model")
     if who.models is not None and found.name not in who.models:

@@ -77,9 +77,9 @@ def _laid_over(adapter: Deployment, offers: Offers, layout: Layout, region: str)
 
 
 def _say_what_it_gets(replica: Replica, deployment: Deployment, region: str) -> None:
-    """One that does not say where it is, is near."""
+    """One that does not say where it is, is near; all are to a house that does not."""
     replica.weight, replica.share = deployment.weight, deployment.share_percent / 100
-    replica.near = not deployment.region or deployment.region == region
+    replica.near = not (deployment.region and region) or deployment.region == region
 
 
 def _manner(deployment: Deployment) -> Manner:

@@ -34,7 +34,6 @@ from openmaas.ledger.book import top_up
 from openmaas.ledger.prices import list_prices, set_price
 from openmaas.limits import law as _limits_law  # noqa: F401 - as above
 from openmaas.responses import law as _responses_law  # noqa: F401 - as above
-from openmaas.simulation.sweep import Plan
 from openmaas.store.audit_log import SYSTEM, Actor, audited
 from openmaas.store.database import Database
 from openmaas.store.files import write_whole
@@ -98,17 +97,9 @@ def first_start(database: Database, layout: Layout, settings: Settings, clock: C
 
 
 def offer_model(
-    database: Database,
-    layout: Layout,
-    asked: str,
-    currency: str,
-    who: Actor,
-    say: Say,
-    progress: Progress,
-    profile: Plan | None = None,
+    database: Database, layout: Layout, asked: str, currency: str, who: Actor, say: Say, progress: Progress
 ) -> str:
-    """See that the weights ``asked`` for are offered: they are here, deployed, as ``profile`` says if there is one, and
-    priced. Returns the model's name."""
+    """See that the weights ``asked`` for are offered: they are here, deployed, priced. Returns the model's name."""
     offered = {model.name for model in database.look(list_models)}
     if asked in offered:
         return asked
@@ -124,22 +115,20 @@ def offer_model(
             said = f"the name {weights.name!r} is already that of {known[0]}; give {asked} another one"
             raise FieldInvalid(said, field="model")
         return weights.name
-    kind = weights.kind if profile is None else profile.best.kind
-    if kind not in weights.kinds:
-        raise FieldInvalid(f"the profile is for kind {kind}, and {asked} is not", field="profile")
-    if kind == "glm":
+    if weights.kind == "glm":
         glm.check_extra()
-    elif kind == "openvino":
+    elif weights.kind == "openvino":
         openvino.check_extra()
     elif here:
         check_whole(weights.path)
     embed, echo = weights.kind == "embedder", weights is ECHO
-    # A path as it is from everywhere: the house runs elsewhere.
-    told = {"weights": "" if echo else here or asked, "slots": ECHO_SLOTS if echo else SLOTS}
-    if profile is not None:
-        told |= {"slots": profile.best.slots, "options": profile.best.options()}
-    processes = 1 if profile is None else profile.best.processes
-    deployments = [new_deployment(who.clock, weights.name, kind, **told) for _ in range(processes)]
+    deployment = new_deployment(
+        who.clock,
+        weights.name,
+        weights.kind,
+        weights="" if echo else here or asked,  # a path as it is from everywhere: the house runs elsewhere
+        slots=ECHO_SLOTS if echo else SLOTS,
+    )
 
     def book(tx: sa.Connection) -> None:
         add_model(
@@ -153,12 +142,11 @@ def offer_model(
                 created_ms=who.clock.wall_ms(),
             ),
         )
-        for deployment in deployments:
-            add_deployment(tx, deployment)
+        add_deployment(tx, deployment)
         if not list_prices(tx, model=weights.name, limit=1):
             price = {name: parse_amount(text) for name, text in STARTING_PRICE.items()}
             terms = flat(price["input"], price["output"], price["cached"])
             set_price(tx, model=weights.name, currency=currency, terms=terms, from_ms=0)
 
-    database.call(audited(who, "model.offer", weights.name, book, {"deployment_id": deployments[0].id}))
+    database.call(audited(who, "model.offer", weights.name, book, {"deployment_id": deployment.id}))
     return weights.name

@@ -59,7 +59,8 @@ class Counting:
         ask = counter.dialect.ask(counter.kind, await request.whole())
         with self._seats.take(caller.organisation_id):
             await journey.keeping.recall(ask, caller)
-            model, *_ = offered(journey.catalog.value, ask.model, caller)
+            models = offered(journey.catalog.value, ask.model, caller)
+            model = next((each for each in models if journey.replicas.line(each.name).ready), models[0])
             ask.model = model.name
             replica = journey.replicas.line(model.name).nearest()
             found = await tokens_of(journey.pool, replica, ask, model.context_tokens)

@@ -113,7 +113,7 @@ class Front:
         known = self._journey.catalog.value.models
         models = {
             line.model: {
-                "ready": any(replica.ready for replica in line.replicas),
+                "ready": line.ready,
                 "replicas": [
                     {"deployment": replica.deployment_id, "ready": replica.ready, "running": replica.running}
                     for replica in line.replicas

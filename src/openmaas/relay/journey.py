@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 
 from openmaas.catalog.book import Model
 from openmaas.catalog.face import Offers
@@ -38,11 +37,11 @@ from openmaas.relay.door.message import Answer, Request
 from openmaas.relay.flow import EVENTS, Flow, refused_in_events
 from openmaas.relay.handover import Handover
 from openmaas.relay.keeping import Keeping
-from openmaas.relay.lines.line import PATIENCE
+from openmaas.relay.lines.line import PATIENCE, patience_s
 from openmaas.relay.lines.replica import Grant
 from openmaas.relay.lines.replicas import Replicas
 from openmaas.relay.metrics import Metrics
-from openmaas.relay.models import first_that_takes, offered
+from openmaas.relay.models import Visit, first_that_takes, offered
 from openmaas.relay.repeat import HEADER, Repeat, Repeats
 from openmaas.relay.running import Running
 from openmaas.relay.upstream.pool import Pool
@@ -116,42 +115,33 @@ class Journey:
         self, caller: Caller, ask: Ask, entrance: Entrance, answer: Answer, request_id: str, once: Repeat | None
     ) -> None:
         """By the model that is meant, or one that stands in for it."""
-        models = offered(self.catalog.value, ask.model, caller)
-        await first_that_takes(
-            models, self.replicas, partial(self._by, caller, ask, entrance, answer, request_id, once)
-        )
+        until_s = self.clock.mono_s() + patience_s(answer.request.head.headers.get(PATIENCE))
+        visit = Visit(caller, ask, entrance, answer, request_id, once, self.clock.wall_ms(), until_s)
+        await first_that_takes(visit, offered(self.catalog.value, ask.model, caller), self.replicas, self._by)
 
-    async def _by(
-        self,
-        caller: Caller,
-        ask: Ask,
-        entrance: Entrance,
-        answer: Answer,
-        request_id: str,
-        once: Repeat | None,
-        model: Model,
-    ) -> None:
+    async def _by(self, visit: Visit, model: Model) -> None:
         """Steps 3 to 7."""
+        caller, ask, answer, once = visit.caller, visit.ask, visit.answer, visit.once
+        request_id, opened_ms = visit.request_id, visit.opened_ms
         ask.model, context = model.name, model.context_tokens
         output = ask.output_tokens_max(model.output_tokens_default, context)
-        prompt_max, output_max, opened_ms = ask.prompt_tokens_max(context), output * ask.choices, self.clock.wall_ms()
+        prompt_max, output_max = ask.prompt_tokens_max(context), output * ask.choices
         who = caller.organisation_id, caller.project_id, caller.key_id
         batch = caller.price_class == "batch"
-        use = Use(ask.model, entrance.way, *who, prompt_max, output_max, opened_ms, batch, ask.units)
+        use = Use(ask.model, visit.entrance.way, *who, prompt_max, output_max, opened_ms, batch, ask.units)
         funding = await self.funds.of(caller.organisation_id)
         prompt, line = min(ask.size_bytes // 4, context), self.replicas.line(ask.model)
-        patience, precedence = answer.request.head.headers.get(PATIENCE), self.limits.precedence(who, ask.model)
-        turn = line.turn(caller, ask, precedence, prompt, output_max, patience)
+        turn = line.turn(caller, ask, self.limits.precedence(who, ask.model), prompt, output_max, visit.until_s)
         with (
             await self.limits.admit(who, ask.model, prompt + output_max, funding.seats(use)) as seat,
             await self.purse.hold(funding.sources(use, self.prices.value)) as hold,
             await line.take(turn, ask, answer) as grant,
         ):
-            replica = grant.replica
+            visit.placed, replica = True, grant.replica
             whose, ran = (caller.key_id, caller.project_id, caller.organisation_id), (ask.model, replica.deployment_id)
             opened = Opened(request_id, opened_ms, *whose, *ran, tuple(hold.legs), batch, caller.job_id)
             body = ask.forward(replica.served_name, output, replica.manner)
-            ticket, tag = Ticket(request_id, opened_ms, ask.model), entrance.dialect.tag(request_id)
+            ticket, tag = Ticket(request_id, opened_ms, ask.model), visit.entrance.dialect.tag(request_id)
             flow = Flow(answer, ask, replica.served_name, context, output_max, self.clock, ticket, tag)
             seat.usage, grant.progress = flow.usage, flow.said
             if seat.standings:

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+
 from openmaas.catalog.book import Model
 from openmaas.catalog.face import Offers
-from openmaas.core.errors import (
-    InsufficientFunds,
-    LimitReached,
-    ModelNotAllowed,
-    ModelUnknown,
-    NoReplica,
-    OpenmaasError,
-    QueueFull,
-)
+from openmaas.core.errors import ClientLeft, ModelNotAllowed, ModelUnknown, NoReplica, OpenmaasError, QueueFull
+from openmaas.dialects.dialect import Ask
+from openmaas.dialects.entrances import Entrance
 from openmaas.identity.face import Caller
+from openmaas.relay.door.message import Answer
 from openmaas.relay.lines.replicas import Replicas
+from openmaas.relay.repeat import Repeat
 
-#: What refuses a request before it is sent: the model has no place for it, or the sender is to have none.
-_NO_PLACE = NoReplica, QueueFull
-_NOT_FOR_HIM = InsufficientFunds, LimitReached
+
+class Visit(msgspec.Struct):
+    """A request that was read, until a model serves it: at most until ``until_s`` it waits, whichever it is."""
+
+    caller: Caller
+    ask: Ask
+    entrance: Entrance
+    answer: Answer
+    request_id: str
+    once: Repeat | None
+    opened_ms: int
+    until_s: float
+    placed: bool = False  # a model serves it, and no other will
 
 
 def offered(offers: Offers, name: str, caller: Caller) -> list[Model]:
@@ -34,21 +42,32 @@ def offered(offers: Offers, name: str, caller: Caller) -> list[Model]:
 
 
 async def first_that_takes(
-    models: Sequence[Model], replicas: Replicas, serve: Callable[[Model], Awaitable[None]]
+    visit: Visit, models: Sequence[Model], replicas: Replicas, serve: Callable[[Visit, Model], Awaitable[None]]
 ) -> None:
-    """Let the first of them ``serve`` that takes the request; who may not have one that stands in is refused as if
-    there were none. Raises what the first said."""
+    """Let the first of them ``serve`` that takes the request. When none does that is ready, it waits for the first; who
+    may not have one that stands in is refused as if there were none. Batch work has no haste, and goes to another while
+    its model is down, not while it is busy."""
+    if len(models) == 1:
+        await serve(visit, models[0])
+        return
     refusal: OpenmaasError | None = None
     for model in models:
-        if model is not models[-1] and not replicas.line(model.name).ready:  # nobody waits for it while another may do
-            refusal = refusal or NoReplica(f"{model.name} has no replica that is ready", retry_after_s=5)
+        if not replicas.line(model.name).ready:
             continue
         try:
-            await serve(model)
+            await serve(visit, model)
             return
-        except (*_NO_PLACE, *_NOT_FOR_HIM) as error:
-            if refusal is None and isinstance(error, _NOT_FOR_HIM):
+        except OpenmaasError as error:
+            first, busy = model is models[0], isinstance(error, QueueFull)
+            if visit.placed or isinstance(error, ClientLeft) or (first and not isinstance(error, _NO_PLACE)):
                 raise
-            refusal = refusal or error
-    assert refusal is not None
-    raise refusal
+            if first and busy and visit.caller.price_class == "batch":
+                raise
+            refusal = error if first else refusal
+    visit.ask.model = models[0].name
+    if refusal is not None:
+        raise refusal
+    await serve(visit, models[0])
+
+
+_NO_PLACE = NoReplica, QueueFull

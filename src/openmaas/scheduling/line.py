@@ -10,7 +10,7 @@ from openmaas.core.bounds import RATE_MEMORY_S, RETRY_AFTER_S_DEFAULT, RETRY_AFT
 from openmaas.core.errors import NoReplica, QueueFull
 from openmaas.scheduling.choose import RULES, Choose
 from openmaas.scheduling.fair import QUEUES, Queue
-from openmaas.scheduling.shares import deal, draw, plain, preferred
+from openmaas.scheduling.shares import deal, plain, preferred
 from openmaas.scheduling.turn import OUTPUT_WEIGHT, Server, Turn
 
 #: How much the newest answer counts in the length that the next is expected to have.
@@ -52,7 +52,7 @@ class Line:
             turn.needs = frozenset()  # nobody can: whoever gets it says so
         if not self._plain:
             deal(self._servers)
-            turn.lot = draw(self._servers, turn, self._chance)
+            turn.lot = self._chance.random()
         if not self.queue.waits_before(turn.band):
             server = self._chosen(turn)
             if server is not None:

@@ -3,12 +3,12 @@
 A server whose ``share`` is less than 1 is a canary: it gets no more than that of all requests. Each request draws a
 lot; a canary's own lots are as many as its share, and go to it while it has a free slot, else to the others, which take
 any lot: nobody waits for a canary. While no server without a share answers, the canaries have all lots among them, in
-proportion, and one waits for the other. Of equal servers those that are near come first.
+proportion, and one waits for the other. A request that not every server can serve has no lot: it goes to any that can.
+Of equal servers those that are near come first.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 
 from openmaas.scheduling.turn import Server, Turn
@@ -27,7 +27,7 @@ def deal(servers: Sequence[Server]) -> None:
     alone = len(canaries) == len(ready)
     scale = 1 / whole if whole and (alone or whole > 1) else 1.0
     at = 0.0
-    for server in ready:
+    for server in servers:
         server.lots = (0.0, 1.0)
     for server in canaries:
         server.lots = at, at + server.share * scale
@@ -36,20 +36,10 @@ def deal(servers: Sequence[Server]) -> None:
         canaries[-1].lots = canaries[-1].lots[0], 1.0  # whatever was rounded off
 
 
-def draw(servers: Sequence[Server], turn: Turn, chance: random.Random) -> float:
-    """A lot for ``turn``: any, but one of a server that can do what it needs."""
-    lot = chance.random()
-    if not turn.needs:
-        return lot
-    able = [server for server in servers if server.ready and not turn.needs & server.lacks]
-    if not able or any(server.lots[0] <= lot < server.lots[1] for server in able):
-        return lot
-    return chance.choice(able).lots[0]
-
-
 def preferred(servers: Sequence[Server], turn: Turn) -> Iterator[Sequence[Server]]:
     """Whom to ask first, and next: the canary whose lot it drew, those that are near, all."""
-    canaries = [server for server in servers if server.share < 1 and server.takes(turn)]
-    yield from ([server] for server in canaries)
-    yield [server for server in servers if server.near and server.share >= 1]
+    for server in servers:
+        if server.share < 1 and server.lots[0] <= turn.lot < server.lots[1]:
+            yield [server]
+    yield [server for server in servers if server.near]
     yield servers

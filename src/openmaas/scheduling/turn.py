@@ -63,10 +63,9 @@ class Server:
         slots = 1 if self.trial else self.slots
         if turn.band == BATCH and slots > 1:
             slots -= BATCH_LEAVES
-        if turn.needs and turn.needs & self.lacks:
+        if not self.ready or self.running >= slots:
             return False
-        least, end = self.lots
-        return self.ready and self.running < slots and least <= turn.lot < end
+        return not turn.needs & self.lacks if turn.needs else self.lots[0] <= turn.lot < self.lots[1]
 
     def cached(self, turn: Turn) -> int:
         """The tokens of its prompt that need not be read again."""
@@ -125,7 +124,7 @@ class Turn:
         self.needs = needs
         self.arrived_s, self.until_s = arrived_s, until_s
         self.told = told
-        self.lot = 0.5  # what it drew, of 0 to 1, where servers have shares
+        self.lot = 0.0  # what it drew, of 0 to 1, where servers have shares
         self.passed = 0  # how often another of its tenant's went first
         self.server: Server | None = None
         self.error: OpenmaasError | None = None

@@ -7,7 +7,6 @@ decides alone. A knob is turned only for a gain above the noise.
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import subprocess
@@ -22,8 +21,9 @@ from pathlib import Path
 
 import msgspec
 
-from openmaas.core.errors import Failed, FieldInvalid
-from openmaas.engines.spec import ENVIRONMENT, EngineSpec, Option
+from openmaas.core.errors import Failed
+from openmaas.engines.profile import DeploymentProfile, Row, Setting
+from openmaas.engines.spec import ENVIRONMENT, EngineSpec
 from openmaas.simulation.calibration import Engine, digits
 
 #: Of each request: prompt and answer, in tokens; each client asks so often.
@@ -35,57 +35,16 @@ BATCHES, SLOTS = (64, 128, 256, 512), (4, 8, 16, 32)
 KINDS = ("llama", "openvino")
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """How a model is run: ``processes`` engines of ``kind`` with ``weights`` (a name, or a path), each with so many
-    ``threads`` and ``slots``."""
-
-    kind: str
-    weights: str
-    threads: int
-    slots: int
-    batch: int | None = None
-    processes: int = 1
-
-    def options(self) -> dict[str, Option]:
-        """As a deployment has them."""
-        found: dict[str, Option] = {"threads": self.threads}
-        return found if self.batch is None else {**found, "batch": self.batch}
-
-    def __str__(self) -> str:
-        """For who watches."""
-        batch = "" if self.batch is None else f", batch {self.batch}"
-        many = f"{self.processes} × " if self.processes > 1 else ""
-        return f"{many}{self.kind} {Path(self.weights).name}, threads {self.threads}, slots {self.slots}{batch}"
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured: clients at once → tokens a second, all answers together."""
-
-    setting: Setting
-    tokens_per_s: dict[int, float]
-
-    @property
-    def score(self) -> float:
-        """See the module."""
-        return math.exp(sum(math.log(each) for each in self.tokens_per_s.values()) / len(self.tokens_per_s))
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A deployment profile: ``best`` of all ``rows``, each measured on ``machine``."""
-
-    machine: str
-    best: Setting
-    best_by_clients: dict[int, Setting]
-    rows: list[Row]
-
-
 Measure = Callable[[Setting], dict[int, float]]
 Say = Callable[[str], None]
+Keep = Callable[[list[Row]], object]
 
 
-def search(starts: Sequence[Setting], cores: int, slots_most: int, measure: Measure, say: Say) -> list[Row]:
-    """Every row that was measured, beginning with each of ``starts``. A setting that does not run is said and left out;
-    raises ``Failed`` when none does."""
+def search(
+    starts: Sequence[Setting], cores: int, slots_most: int, measure: Measure, say: Say, keep: Keep = lambda _rows: None
+) -> list[Row]:
+    """Every row that was measured, beginning with each of ``starts``; ``keep`` is given them after each. A setting that
+    does not run is said and left out; raises ``Failed`` when none does."""
     rows: dict[Setting, Row] = {}
 
     def tried(setting: Setting) -> Row | None:
@@ -95,6 +54,7 @@ def search(starts: Sequence[Setting], cores: int, slots_most: int, measure: Meas
             except Failed as error:
                 say(f"{setting}: {error.detail}")
                 return None
+            keep(list(rows.values()))
             figures = rows[setting].tokens_per_s.items()
             say(f"{setting}: " + ", ".join(f"{rate:.1f} tokens/s of {clients}" for clients, rate in figures))
         return rows[setting]
@@ -120,7 +80,7 @@ def start(kind: str, weights: str, cores: int, slots_most: int) -> Setting:
 
 def knobs(kind: str, cores: int, slots_most: int) -> Iterator[list[dict[str, int]]]:
     """What each knob may be turned to."""
-    yield [{"threads": each} for each in sorted({1, max(1, cores // 2), cores, cores + 1})]
+    yield [{"threads": each} for each in sorted({1, max(1, cores // 2), cores})]
     if cores > 1:
         yield [{"processes": 2, "threads": cores // 2}]
     yield [{"slots": each} for each in SLOTS if each <= slots_most]
@@ -128,24 +88,14 @@ def knobs(kind: str, cores: int, slots_most: int) -> Iterator[list[dict[str, int
         yield [{"batch": each} for each in BATCHES]
 
 
-def plan(machine: str, rows: Sequence[Row]) -> Plan:
-    """The profile that the rows speak for."""
+def profile(machine: str, context: int, rows: Sequence[Row]) -> DeploymentProfile:
+    """What the rows speak for."""
     by_clients = {
         clients: max(rows, key=lambda row, clients=clients: row.tokens_per_s[clients]).setting  # type: ignore[misc]
         for clients in rows[0].tokens_per_s
     }
     best = max(rows, key=lambda row: row.score).setting
-    return Plan(machine=machine, best=best, best_by_clients=by_clients, rows=list(rows))
-
-
-def read_plan(path: Path) -> Plan:
-    """A profile as ``openmaas sweep`` wrote it. Raises ``FieldInvalid``."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Plan)
-    except OSError as error:
-        raise FieldInvalid(f"profile {path}: {error.strerror}", field="profile") from None
-    except msgspec.MsgspecError as error:
-        raise FieldInvalid(f"profile {path} is none that `openmaas sweep` wrote: {error}", field="profile") from None
+    return DeploymentProfile(machine=machine, context=context, best=best, best_by_clients=by_clients, rows=list(rows))
 
 
 def measured(setting: Setting, weights: Path, context: int, loads: Sequence[int], seed: int) -> dict[int, float]:
@@ -167,7 +117,8 @@ def measured(setting: Setting, weights: Path, context: int, loads: Sequence[int]
             stack.enter_context(running(spec, where / f"{number}.log"))
             engines.append(Engine(spec.socket, "m"))
         chance = random.Random(seed)  # noqa: S311 - no secret
-        engines[0].ask(digits(chance, PROMPT_TOKENS), 2)  # what is compiled or read at the first request counts nowhere
+        for engine in engines:  # what is compiled or read at the first request counts nowhere
+            engine.ask(digits(chance, PROMPT_TOKENS), 2)
         return {clients: rate(engines, clients, chance) for clients in loads}
 
 

@@ -37,10 +37,9 @@ class ModelLine(ABC):
         precedence: Precedence,
         prompt_tokens: int,
         output_tokens_max: int,
-        patience: bytes | None,
+        until_s: float,
     ) -> Turn:
-        """A request as the queue sees it; ``patience`` is what its sender says of it (``PATIENCE``). Raises
-        ``FieldInvalid``."""
+        """A request as the queue sees it, which waits until ``until_s`` at most."""
         now_s = self._now_s()
         usual = URGENT if precedence.first else USUAL
         return Turn(
@@ -51,7 +50,7 @@ class ModelLine(ABC):
             weight=precedence.weight,
             needs=ask.needs,
             arrived_s=now_s,
-            until_s=now_s + (QUEUE_TIMEOUT_S if patience is None else _wait_s(patience)),
+            until_s=until_s,
         )
 
     async def take(self, turn: Turn, ask: Ask, answer: Answer) -> Grant:
@@ -77,7 +76,7 @@ class ModelLine(ABC):
 
     def nearest(self) -> Replica:
         """The least busy replica that answers, for a question that takes no slot. Raises ``NoReplica``."""
-        ready = [replica for replica in self.replicas if replica.ready]
+        ready = [replica for replica in self.given if replica.ready]
         if not ready:
             raise NoReplica(f"{self.model} has no replica that is ready", retry_after_s=5)
         return min(ready, key=attrgetter("running"))
@@ -119,12 +118,15 @@ class ModelLine(ABC):
         """Refuse those who have waited too long."""
 
 
-def _wait_s(patience: bytes) -> float:
+def patience_s(said: bytes | None) -> float:
+    """How long a request may wait for a slot, by what its header (``PATIENCE``) says. Raises ``FieldInvalid``."""
+    if said is None:
+        return QUEUE_TIMEOUT_S
     try:
-        wait_s = float(patience)
+        wait_s = float(said)
     except ValueError:
         wait_s = -1.0
     if not 0 <= wait_s < inf:
         name = PATIENCE.decode()
-        raise FieldInvalid(f"{name} must be seconds, such as 2.5, not {patience[:64].decode('latin-1')!r}", field=name)
+        raise FieldInvalid(f"{name} must be seconds, such as 2.5, not {said[:64].decode('latin-1')!r}", field=name)
     return min(wait_s, QUEUE_TIMEOUT_S)

@@ -117,9 +117,10 @@ class Elsewhere:
 
     def _hear(self, word: Answered) -> None:
         made = self.asked.get(word.number)
-        if made is None:  # it has left meanwhile, and said so
-            return
-        if isinstance(word, Granted):
+        if made is None:  # it has left meanwhile
+            if isinstance(word, Granted):
+                self.say(Back(word.number, unreached=False))
+        elif isinstance(word, Granted):
             made.take.place = word.place
             if not made.told.done():
                 made.told.set_result(word)
@@ -193,6 +194,7 @@ class OtherLine(ModelLine):
         """Those whose owner is gone for too long; an owner that is there has refused them."""
         for made in list(self._mine.values()):
             if made.take.place is None and now_s > made.until_s + 2 * OWNER_RETRY_S:
+                self._owner.say(Back(made.take.number, unreached=False))
                 self._owner.refuse(made, QueueFull(f"the queue of {self.model} does not answer", retry_after_s=5))
 
     def _done(self, turn: Turn, word: Back | End) -> None:
