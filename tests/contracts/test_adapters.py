@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from installation import Installation
-from openmaas.catalog.book import remove_model
+from openmaas.catalog.deployments import remove_model
 from openmaas.core.errors import Conflict
 from openmaas.store.database import Database
 

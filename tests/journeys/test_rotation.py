@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from installation import Installation
-from openmaas.catalog.book import list_deployments, new_deployment
+from openmaas.catalog.deployments import list_deployments, new_deployment
 from openmaas.catalog.law import deployments
 from openmaas.core.clock import Clock
 from openmaas.core.errors import Conflict, SettingInvalid

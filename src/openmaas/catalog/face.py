@@ -8,7 +8,8 @@ import msgspec
 import sqlalchemy as sa
 
 from openmaas.catalog.aliases import Alias, list_aliases, list_pins, meant, plain, resolve
-from openmaas.catalog.book import Deployment, Model, list_deployments, list_models
+from openmaas.catalog.book import Model, list_models
+from openmaas.catalog.deployments import Deployment, list_deployments
 
 
 class Offers(msgspec.Struct, frozen=True):

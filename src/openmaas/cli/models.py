@@ -11,14 +11,8 @@ import msgspec
 import sqlalchemy as sa
 
 from openmaas.catalog.aliases import list_aliases, remove_alias
-from openmaas.catalog.book import (
-    Deployment,
-    change_deployment,
-    find_deployments,
-    find_model,
-    list_deployments,
-    list_models,
-)
+from openmaas.catalog.book import find_model, list_models
+from openmaas.catalog.deployments import Deployment, change_deployment, find_deployments, list_deployments
 from openmaas.cli.rooms import OPERATOR, one_project, opened
 from openmaas.cli.say import AS_JSON, DATA, Progress, plainly, show, table
 from openmaas.cli.selling import Route, command

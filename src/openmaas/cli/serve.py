@@ -12,7 +12,8 @@ from typing import Any
 import click
 import msgspec
 
-from openmaas.catalog.book import find_model, list_deployments
+from openmaas.catalog.book import find_model
+from openmaas.catalog.deployments import list_deployments
 from openmaas.cli.say import AS_JSON, Progress, plainly, show
 from openmaas.core.clock import Clock
 from openmaas.core.errors import OpenmaasError

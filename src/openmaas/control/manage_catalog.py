@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 from fastapi import APIRouter
 
-from openmaas.catalog import aliases, book
+from openmaas.catalog import aliases, book, deployments
 from openmaas.control.acting import Acting
 from openmaas.control.rooms import Rooms
 from openmaas.control.shapes import (
@@ -93,7 +93,7 @@ def routes(rooms: Rooms) -> APIRouter:
     @router.post("/deployments", status_code=201)
     async def add_deployment(body: NewDeployment, who: Acting) -> dict[str, Any]:
         fields = body.model_dump(exclude={"api_key", "served_name", "model", "kind"})
-        made = book.new_deployment(
+        made = deployments.new_deployment(
             rooms.clock, body.model, body.kind, served_name=body.served_name or body.model, **fields
         )
         if made.local:  # said here, not in a log when its engine cannot start
@@ -103,24 +103,24 @@ def routes(rooms: Rooms) -> APIRouter:
             elif made.weights:
                 await asyncio.to_thread(_check_weights, made, rooms.weights)
 
-        def add(tx: sa.Connection) -> book.Deployment:
+        def add(tx: sa.Connection) -> deployments.Deployment:
             whole = made
             if body.api_key:
                 version, secret = rooms.master.seal(body.api_key.encode(), made.id)
                 whole = msgspec.structs.replace(made, credential_sealed=secret, master_version=version)
-            book.add_deployment(tx, whole)
+            deployments.add_deployment(tx, whole)
             return whole
 
         return show(await database.run(audited(who, "deployment.create", made.id, add, body.told())))
 
     @router.get("/deployments")
     async def list_deployments(after: str = "", limit: PageSize = PAGE_SIZE) -> dict[str, Any]:
-        rows = await database.read(book.list_deployments, after=after, limit=check_limit(limit) + 1)
+        rows = await database.read(deployments.list_deployments, after=after, limit=check_limit(limit) + 1)
         return page([show(row) for row in rows], limit)
 
     @router.patch("/deployments/{deployment_id}")
     async def change_deployment(deployment_id: str, body: ChangedDeployment, who: Acting) -> dict[str, Any]:
-        change = audited(who, "deployment.change", deployment_id, book.change_deployment, body.told())
+        change = audited(who, "deployment.change", deployment_id, deployments.change_deployment, body.told())
         return show(await database.run(change, deployment_id, body.told()))
 
     return router
@@ -137,7 +137,7 @@ def place_alias(tx: sa.Connection, clock: Clock, pattern: str, model: str, proje
     return aliases.set_alias(tx, clock, pattern, model, project_id)
 
 
-def _check_options(deployment: book.Deployment) -> None:
+def _check_options(deployment: deployments.Deployment) -> None:
     kind, options = deployment.kind, deployment.options
     if kind == "echo":
         read_options(options)
@@ -160,7 +160,7 @@ def _check_checkpoint(folder: Path) -> None:
             raise FieldInvalid(said, field="checkpoint")
 
 
-def _check_weights(deployment: book.Deployment, folder: Path) -> None:
+def _check_weights(deployment: deployments.Deployment, folder: Path) -> None:
     try:
         found = locate(deployment.weights, folder)
     except ModelUnknown as error:

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request
 
-from openmaas.catalog.book import Model, find_model, remove_model
+from openmaas.catalog.book import Model, find_model
+from openmaas.catalog.deployments import remove_model
 from openmaas.catalog.face import offers
 from openmaas.control.files import show_list
 from openmaas.control.reading import Recognise, using

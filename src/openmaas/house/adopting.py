@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from openmaas.catalog.book import (
-    Deployment,
-    add_deployment,
-    change_deployment,
-    find_model,
-    list_deployments,
-    new_deployment,
-)
+from openmaas.catalog.book import find_model
+from openmaas.catalog.deployments import Deployment, add_deployment, change_deployment, list_deployments, new_deployment
 from openmaas.core.errors import FieldInvalid
 from openmaas.engines.openvino import folder as openvino
 from openmaas.engines.profile import DeploymentProfile

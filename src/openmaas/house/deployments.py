@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import cast
 from urllib.parse import urlsplit
 
-from openmaas.catalog.book import Deployment, Model, base_of
+from openmaas.catalog.book import Model
+from openmaas.catalog.deployments import Deployment, base_of
 from openmaas.catalog.face import Offers
 from openmaas.core.errors import OpenmaasError
 from openmaas.dialects.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, Manner

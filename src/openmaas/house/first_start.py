@@ -13,7 +13,8 @@ import msgspec
 import sqlalchemy as sa
 
 from openmaas.catalog import law as _catalog_law  # noqa: F401 - the tables of every room must be known to the store
-from openmaas.catalog.book import Model, add_deployment, add_model, list_deployments, list_models, new_deployment
+from openmaas.catalog.book import Model, add_model, list_models
+from openmaas.catalog.deployments import add_deployment, list_deployments, new_deployment
 from openmaas.core.clock import Clock
 from openmaas.core.errors import FieldInvalid
 from openmaas.core.money import parse_amount

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 import sqlalchemy as sa
 
-from openmaas.catalog.book import credential_versions, rewrap_credentials
+from openmaas.catalog.deployments import credential_versions, rewrap_credentials
 from openmaas.core.errors import Conflict
 from openmaas.house.layout import Layout
 from openmaas.identity.book import rewrap, sealing_versions

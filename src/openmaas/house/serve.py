@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from openmaas.catalog.book import Deployment
+from openmaas.catalog.deployments import Deployment
 from openmaas.catalog.face import Offers, offers
 from openmaas.core.bounds import BACKLOG, DRAIN_GRACE_S, HEAD_START_S
 from openmaas.core.clock import Clock

@@ -22,16 +22,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from openmaas.catalog.book import (
-    OWN_TRAINER,
-    Deployment,
-    Model,
-    add_deployment,
-    add_model,
-    find_model,
-    list_deployments,
-    new_deployment,
-)
+from openmaas.catalog.book import OWN_TRAINER, Model, add_model, find_model
+from openmaas.catalog.deployments import Deployment, add_deployment, list_deployments, new_deployment
 from openmaas.core.bounds import RECALL_POLL_S, RECALL_WAIT_S, TUNING_POINTS_MAX, TUNING_SLOTS
 from openmaas.core.clock import Clock
 from openmaas.core.errors import InsufficientFunds, KeyUnknown, ModelUnknown, ThingUnknown
