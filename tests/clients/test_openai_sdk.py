@@ -72,7 +72,14 @@ def test_async_requests_run_side_by_side_and_the_sums_agree(smol: Installation) 
 
 def test_n_choices_are_all_counted(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(
-        model="smollm2-135m", messages=QUESTION, max_tokens=6, n=2, logprobs=True, top_logprobs=2, stop=["zzz"]
+        model="smollm2-135m",
+        messages=QUESTION,
+        max_tokens=6,
+        n=2,
+        logprobs=True,
+        top_logprobs=2,
+        stop=["zzz"],
+        temperature=0,
     )
     assert len(answer.choices) == 2
     tokens = sum(len(choice.logprobs.content) for choice in answer.choices)

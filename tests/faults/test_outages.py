@@ -153,8 +153,9 @@ def test_an_engine_that_dies_again_and_again_is_started_with_growing_pauses(hous
         status, headers, body = house.chat("tokens=1")  # meets the death, or waits for the next life
         if status != 200:
             error = json.loads(body)["error"]
-            assert (status, error["code"]) == (502, "engine_failed")
-            sent = "cannot be reached" not in error["message"]  # else it may have been, and there may be a receipt
+            assert (status, error["code"]) in ((502, "engine_failed"), (503, "model_not_ready"))
+            # Nothing was sent by whom no new connection was made for; one on a kept connection may have been.
+            sent = status == 502 and "cannot be reached" not in error["message"]
             if sent or house.ask("GET", f"/v1/receipts/{headers['x-request-id']}")[0] == 200:
                 assert Decimal(house.receipt(headers["x-request-id"], "posted")["amount"]) == 0
         deadline = time.monotonic() + 30
