@@ -55,9 +55,7 @@ aliases = sa.Table(
     "aliases",
     LAW,
     sa.Column("pattern", sa.String, primary_key=True),  # in lower case; ``*`` at its end stands for any end
-    sa.Column(
-        "project_id", sa.String, primary_key=True, server_default=""
-    ),  # whom alone it holds for; empty: everybody
+    sa.Column("project_id", sa.String, primary_key=True, server_default=""),  # of whom alone; empty: everybody
     sa.Column("model", sa.ForeignKey(models.c.name), nullable=False, index=True),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.CheckConstraint("pattern = lower(pattern) AND pattern <> ''"),

@@ -16,7 +16,7 @@ from openmaas.catalog.deployments import Deployment, change_deployment, find_dep
 from openmaas.cli.rooms import OPERATOR, one_project, opened
 from openmaas.cli.say import AS_JSON, DATA, Progress, plainly, show, table
 from openmaas.cli.selling import Route, command
-from openmaas.control.manage_catalog import place_alias
+from openmaas.control.manage_aliases import place_alias
 from openmaas.control.price_files import import_prices, read_prices
 from openmaas.control.pricing import show_price, units_of
 from openmaas.control.shapes import ChangedDeployment, NewDeployment, NewFallbacks, NewModel, NewTrainer

@@ -19,6 +19,7 @@ from openmaas.control import (
     files,
     knowledge,
     manage_agents,
+    manage_aliases,
     manage_audit,
     manage_budgets,
     manage_catalog,
@@ -74,6 +75,7 @@ MEDIA = tuple(
 )
 _MANAGE = (
     manage_identity,
+    manage_aliases,
     manage_catalog,
     manage_agents,
     manage_limits,

@@ -1,9 +1,8 @@
-"""Models, their other names, and deployments."""
+"""Models and their deployments."""
 
 from __future__ import annotations
 
 import asyncio
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ import msgspec
 import sqlalchemy as sa
 from fastapi import APIRouter
 
-from openmaas.catalog import aliases, book, deployments
+from openmaas.catalog import book, deployments
 from openmaas.control.acting import Acting
 from openmaas.control.rooms import Rooms
 from openmaas.control.shapes import (
     ChangedDeployment,
-    NewAlias,
     NewDeployment,
     NewFallbacks,
     NewModel,
@@ -26,7 +24,7 @@ from openmaas.control.shapes import (
 from openmaas.control.show import check_limit, page, show
 from openmaas.core.bounds import PAGE_SIZE
 from openmaas.core.clock import Clock
-from openmaas.core.errors import FieldInvalid, ModelUnknown, ThingUnknown
+from openmaas.core.errors import FieldInvalid, ModelUnknown
 from openmaas.engines.echo.cues import read_options
 from openmaas.engines.gguf import check_whole
 from openmaas.engines.glm import folder as glm
@@ -35,7 +33,6 @@ from openmaas.engines.search.back_ends import back_end
 from openmaas.engines.spec import check_options
 from openmaas.engines.weights import check_adapter, locate
 from openmaas.engines.words import read_words
-from openmaas.identity.law import projects
 from openmaas.store.audit_log import audited
 
 
@@ -73,23 +70,6 @@ def routes(rooms: Rooms) -> APIRouter:
     async def remove_fallbacks(name: str, who: Acting) -> dict[str, Any]:
         return show(await database.run(audited(who, "model.fallbacks", name, book.set_fallbacks), name, []))
 
-    @router.get("/aliases")
-    async def list_aliases(project_id: str = "", after: str = "", limit: PageSize = PAGE_SIZE) -> dict[str, Any]:
-        rows = await database.read(
-            aliases.list_aliases, project_id=project_id, after=after, limit=check_limit(limit) + 1
-        )
-        return page([show(row) for row in rows], limit, "pattern")
-
-    @router.put("/aliases")
-    async def set_alias(body: NewAlias, who: Acting) -> dict[str, Any]:
-        place = audited(who, "alias.set", attrgetter("pattern"), place_alias, body.told())
-        return show(await database.run(place, rooms.clock, body.pattern, body.model, body.project_id))
-
-    @router.delete("/aliases/{pattern:path}")
-    async def remove_alias(pattern: str, who: Acting, project_id: str = "") -> dict[str, Any]:
-        await database.run(audited(who, "alias.remove", pattern, aliases.remove_alias), pattern, project_id)
-        return {"pattern": pattern, "project_id": project_id, "removed": True}
-
     @router.post("/deployments", status_code=201)
     async def add_deployment(body: NewDeployment, who: Acting) -> dict[str, Any]:
         fields = body.model_dump(exclude={"api_key", "served_name", "model", "kind"})
@@ -124,17 +104,6 @@ def routes(rooms: Rooms) -> APIRouter:
         return show(await database.run(change, deployment_id, body.told()))
 
     return router
-
-
-def place_alias(tx: sa.Connection, clock: Clock, pattern: str, model: str, project_id: str = "") -> aliases.Alias:
-    """Let ``pattern`` name ``model``, for one project if it is named. Raises ``ThingUnknown`` and as the book does."""
-    if project_id:
-        owner = tx.execute(sa.select(projects.c.organisation_id).where(projects.c.id == project_id)).scalar()
-        if owner is None:
-            raise ThingUnknown(f"there is no project {project_id}", field="project_id")
-        if not book.find_model(tx, model).is_for(owner):
-            raise ModelUnknown(f"the project's organisation has no model {model!r}", field="model")
-    return aliases.set_alias(tx, clock, pattern, model, project_id)
 
 
 def _check_options(deployment: deployments.Deployment) -> None:

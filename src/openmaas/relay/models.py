@@ -16,6 +16,9 @@ from openmaas.relay.door.message import Answer
 from openmaas.relay.lines.replicas import Replicas
 from openmaas.relay.repeat import Repeat
 
+#: What lets another model stand in: this one cannot take the request.
+_NO_PLACE = NoReplica, QueueFull
+
 
 class Visit(msgspec.Struct):
     """A request that was read, until a model serves it: at most until ``until_s`` it waits, whichever it is."""
@@ -68,6 +71,3 @@ async def first_that_takes(
     if refusal is not None:
         raise refusal
     await serve(visit, models[0])
-
-
-_NO_PLACE = NoReplica, QueueFull

@@ -34,7 +34,6 @@ GAIN = 1.03
 BATCHES, SLOTS = (64, 128, 256, 512), (4, 8, 16, 32)
 KINDS = ("llama", "openvino")
 
-
 Measure = Callable[[Setting], dict[int, float]]
 Say = Callable[[str], None]
 Keep = Callable[[list[Row]], object]
