@@ -5,15 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from openmaas.engines.meter import MeterLine, find
 from openmaas.engines.spec import EngineSpec
+from openmaas.simulation.sweep import running
 
 
 class Lone:
@@ -27,17 +25,12 @@ class Lone:
         self._asked = 0
 
     def __enter__(self) -> Lone:
-        command = [sys.executable, "-m", "openmaas.engines.program"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(self._spec.line())
-        self._process.stdin.flush()
-        assert self._process.stdout.readline() == b"ready\n"
+        self._running = running(self._spec, Path(f"{self._spec.socket}.log"))
+        self._running.__enter__()
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._process.communicate()  # its standard input is its lifeline
+    def __exit__(self, *told: Any) -> None:
+        self._running.__exit__(*told)
 
     def post(self, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
         """The status and the answer."""

@@ -119,17 +119,17 @@ def offer(data: str, name: str, profile: Path | None, as_json: bool) -> None:
     With --profile, engines that run it with the same weights end after the answers that run, and those of the profile
     take their place.
     """
-    best = None if profile is None else read_profile(profile)
+    fastest = None if profile is None else read_profile(profile)
     with opened(data) as (database, layout):
         currency = read({"data": data}).settings.currency
         found = offer_model(
             database, layout, name, currency, OPERATOR, lambda text: click.echo(f"· {text}", err=True), Progress()
         )
         told: dict[str, object] = {"model": found}
-        if best is not None:
-            adopted = audited(OPERATOR, "model.adopt", found, adopt, {"profile": str(profile)})
-            told["deployments"] = [shown(row) for row in database.call(adopted, OPERATOR, found, best)]
-    show(told, as_json=as_json, text=f"{found} is offered" + (f", {best.best}" if best else ""))
+        if fastest is not None:
+            adopted = audited(OPERATOR, "model.adopt", found, adopt, {"setting": str(fastest.best)})
+            told["deployments"] = [shown(row) for row in database.call(adopted, OPERATOR, found, fastest)]
+    show(told, as_json=as_json, text=f"{found} is offered" + (f", {fastest.best}" if fastest else ""))
 
 
 @models.command()

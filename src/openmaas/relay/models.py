@@ -61,12 +61,12 @@ async def first_that_takes(
             await serve(visit, model)
             return
         except OpenmaasError as error:
-            first, busy = model is models[0], isinstance(error, QueueFull)
-            if visit.placed or isinstance(error, ClientLeft) or (first and not isinstance(error, _NO_PLACE)):
+            if visit.placed or isinstance(error, ClientLeft):
                 raise
-            if first and busy and visit.caller.price_class == "batch":
-                raise
-            refusal = error if first else refusal
+            if model is models[0]:
+                if not isinstance(error, NoReplica if visit.caller.price_class == "batch" else _NO_PLACE):
+                    raise
+                refusal = error
     visit.ask.model = models[0].name
     if refusal is not None:
         raise refusal

@@ -28,7 +28,7 @@ from openmaas.simulation.calibration import Engine, digits
 
 #: Of each request: prompt and answer, in tokens; each client asks so often.
 PROMPT_TOKENS, ANSWER_TOKENS, ROUNDS = 64, 32, 2
-#: The least gain for which a knob is turned: repeated measurements of the same setting differ by about as much.
+#: The least gain for which a knob is turned: a smaller one may be chance.
 GAIN = 1.03
 #: Tokens of a batch of prompts that llama.cpp computes at once, and requests at once.
 BATCHES, SLOTS = (64, 128, 256, 512), (4, 8, 16, 32)
