@@ -121,7 +121,7 @@ def test_a_cancelled_job_stops_at_once_keeps_its_checkpoints_and_pays_for_what_i
 def test_killed_trainers_and_workers_are_gone_on_from_and_nothing_is_paid_twice(house: Installation) -> None:
     owner, key = house.organisation("100")
     client = client_of(house, key)
-    job_id = begin(client, tiny.chats() * 2, LONG)  # 600 steps
+    job_id = begin(client, tiny.chats() * 5, LONG)  # 1,500 steps, a checkpoint every 50
     until(client, job_id, "running", step=35)
     (trainer,) = jobs.trainers(house)
     os.kill(trainer, signal.SIGKILL)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 from openglm.bounds import LINE_S
+from openglm.data import atomic
 
 WINDOW = 100  # steps that a spike is measured against
 SPIKE = 5.0  # deviations above their mean
@@ -41,7 +42,8 @@ class Log:
         if writes:
             path = folder / "log.jsonl"
             kept = [line for line in read(path) if line["step"] <= done]
-            path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            # Another file in its place: who follows the log sees that it begins anew, and nobody ever sees half of it.
+            atomic.write(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
             self._file = path.open("a")
             self._recent.extend(line["loss"] for line in kept if "event" not in line)
 
