@@ -66,6 +66,11 @@ class Visit(socketserver.StreamRequestHandler):
             self.chunk(event({**members, "choices": [{"index": 0, "delta": delta}]}, end))
 
 
+def finished(**delta: str) -> bytes:
+    """The event that says why an answer ended, as all vendors send it; some put the last word into it."""
+    return event({"choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]})
+
+
 def event(body: Ask, end: bytes = b"\n\n") -> bytes:
     """A server-sent event."""
     return b"data: " + json.dumps(body).encode() + end
@@ -99,6 +104,7 @@ def counts_nothing(visit: Visit, ask: Ask) -> None:
         visit.whole({"choices": [{"index": 0, "message": {"content": "word " * WORDS}}]})
         return
     visit.words(WORDS)
+    visit.chunk(finished())
     visit.chunk(b"data: [DONE]\n\n")
     visit.chunk(b"")
 
@@ -111,6 +117,16 @@ def frames_wrongly(visit: Visit, ask: Ask) -> None:
 
 def breaks_off(visit: Visit, ask: Ask) -> None:
     visit.words(WORDS)
+
+
+def finishes_and_breaks_off(visit: Visit, ask: Ask) -> None:
+    visit.words(WORDS)
+    visit.chunk(finished())
+
+
+def finishes_in_a_word_and_breaks_off(visit: Visit, ask: Ask) -> None:
+    visit.words(WORDS - 1)
+    visit.chunk(finished(content="word"))
 
 
 def breaks_off_at_once(visit: Visit, ask: Ask) -> None:
@@ -194,6 +210,8 @@ WAYS: dict[str, Callable[[Visit, Ask], None]] = {
         counts_nothing,
         frames_wrongly,
         breaks_off,
+        finishes_and_breaks_off,
+        finishes_in_a_word_and_breaks_off,
         breaks_off_at_once,
         errs_with_200,
         writes_calls_as_text,

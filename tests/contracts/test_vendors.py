@@ -135,7 +135,9 @@ def test_a_guess_is_never_more_than_the_caller_asked_for(customer: Customer) -> 
     customer.has_the_rest_back(receipt)
 
 
-@pytest.mark.parametrize("model", ["frames_wrongly", "breaks_off"])
+@pytest.mark.parametrize(
+    "model", ["frames_wrongly", "breaks_off", "finishes_and_breaks_off", "finishes_in_a_word_and_breaks_off"]
+)
 def test_a_stream_that_breaks_costs_what_was_delivered_and_says_so(customer: Customer, model: str) -> None:
     status, told, receipt, size = customer.ask(model, stream=True)
     assert status == 200

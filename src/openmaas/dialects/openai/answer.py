@@ -21,12 +21,28 @@ _DONE = b"data: [DONE]"
 _BYTES_A_TOKEN = 4  #: of an estimate
 
 
+#: What an event says that ends a choice; the others say null.
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
+
+
+class _Ending(msgspec.Struct, gc=False):
+    delta: dict[str, msgspec.Raw] = {}
+    text: str = ""
+
+
+class _Endings(msgspec.Struct, gc=False):
+    choices: list[_Ending] = []
+
+
 class _Event(msgspec.Struct, gc=False):
     choices: list[msgspec.Raw] = []
     usage: WireUsage | None = None
 
 
 _event = msgspec.json.Decoder(_Event)
+_endings = msgspec.json.Decoder(_Endings)
+#: Members of a delta that say nothing.
+_SILENT = (msgspec.Raw(b'""'), msgspec.Raw(b"null"), msgspec.Raw(b"[]"))
 
 
 @lru_cache
@@ -81,6 +97,8 @@ class Stream:
         """See ``Reading``."""
 
     def _look(self, block: bytes) -> bytes:
+        if self.delivering and _FINISH.search(block):
+            self.events -= sum(map(_says_nothing, block.split(b"\n\n")))
         if b'"usage"' in block:
             block = self._take_usage(block)
         if _DONE in block:
@@ -105,6 +123,18 @@ class Stream:
                         continue
             kept.append(event)
         return b"\n\n".join(kept)
+
+
+def _says_nothing(event: bytes) -> bool:
+    """Whether it ends its choices and has no token."""
+    if not _FINISH.search(event):
+        return False
+    try:
+        choices = _endings.decode(event[5:]).choices
+    except msgspec.MsgspecError:
+        return False
+    said = [value for each in choices for name, value in each.delta.items() if name != "role"]
+    return not any(each.text for each in choices) and all(value in _SILENT for value in said)
 
 
 _NULL = msgspec.Raw(b"null")
