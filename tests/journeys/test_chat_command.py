@@ -21,8 +21,9 @@ def chat(echo: Installation, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 def test_an_answer_ends_with_its_cost_and_the_address_may_be_that_of_an_sdk(echo: Installation) -> None:
+    key = json.loads(echo.command("keys", "create", "--model", "echo", "--json").stdout)["key"]  # others offer models
     for address in ("", "/", "/v1", "/v1/"):
-        found = chat(echo, "one two", "--url", f"http://127.0.0.1:{echo.port}{address}")
+        found = chat(echo, "one two", "--key", key, "--url", f"http://127.0.0.1:{echo.port}{address}")
         assert found.returncode == 0, found.stderr
         assert "2 tokens in (0 cached), 16 out" in found.stderr
 

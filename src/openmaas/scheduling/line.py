@@ -10,7 +10,7 @@ from openmaas.core.bounds import RATE_MEMORY_S, RETRY_AFTER_S_DEFAULT, RETRY_AFT
 from openmaas.core.errors import NoReplica, QueueFull
 from openmaas.scheduling.choose import RULES, Choose
 from openmaas.scheduling.fair import QUEUES, Queue
-from openmaas.scheduling.shares import deal, plain, preferred
+from openmaas.scheduling.shares import deal, drawn, plain, preferred
 from openmaas.scheduling.turn import OUTPUT_WEIGHT, Server, Turn
 
 #: How much the newest answer counts in the length that the next is expected to have.
@@ -53,12 +53,11 @@ class Line:
         if not self._plain:
             deal(self._servers)
             turn.lot = self._chance.random()
-        if not self.queue.waits_before(turn.band):
-            server = self._chosen(turn)
-            if server is not None:
-                self.queue.join(turn)
-                self._grant(turn, server)
-                return
+        server = self._unwaited(turn)
+        if server is not None:
+            self.queue.join(turn)
+            self._grant(turn, server)
+            return
         wait_s = self.wait_s(turn)
         if wait_s is not None and now_s + wait_s > turn.until_s:
             self._refuse(turn, f"{self.model} would have no free slot in time", wait_s)
@@ -131,6 +130,13 @@ class Line:
         """How long ``turn`` would wait if it came now; None while nothing was measured."""
         rate = self._rate.value
         return self.queue.before(turn) / rate if rate else None
+
+    def _unwaited(self, turn: Turn) -> Server | None:
+        """Who may serve it as it comes: any, if nobody waits; else its canary, since those who wait for the others did
+        not draw that (``next`` looks at the first of them only, and would not come to one behind them)."""
+        if not self.queue.waits_before(turn.band):
+            return self._chosen(turn)
+        return None if self._plain else self._choose(drawn(self._servers, turn), turn)
 
     def _chosen(self, turn: Turn) -> Server | None:
         if self._plain:

@@ -36,10 +36,14 @@ def deal(servers: Sequence[Server]) -> None:
         canaries[-1].lots = canaries[-1].lots[0], 1.0  # whatever was rounded off
 
 
+def drawn(servers: Sequence[Server], turn: Turn) -> list[Server]:
+    """The canary whose lot it drew, if it did."""
+    return [server for server in servers if server.share < 1 and server.lots[0] <= turn.lot < server.lots[1]]
+
+
 def preferred(servers: Sequence[Server], turn: Turn) -> Iterator[Sequence[Server]]:
     """Whom to ask first, and next: the canary whose lot it drew, those that are near, all."""
-    for server in servers:
-        if server.share < 1 and server.lots[0] <= turn.lot < server.lots[1]:
-            yield [server]
+    if canary := drawn(servers, turn):
+        yield canary
     yield [server for server in servers if server.near]
     yield servers
