@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from openmaas.core.bounds import LEASE_BUSY_S, LEASE_HOLDS
 from openmaas.core.clock import Clock
 from openmaas.core.errors import BudgetExceeded, InsufficientFunds
 from openmaas.ledger.book import find_account, top_up, wallet_id
@@ -55,6 +56,31 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 def wallet(nanos: int, *more: Bound) -> list[Source]:
     return [Source((Bound(WALLET), *more), "CNY", 1, nanos)]
+
+
+def test_a_busy_slice_grows_before_it_runs_out_and_a_slow_one_does_not(database: Database) -> None:
+    async def play() -> None:
+        def leased() -> int:
+            return database.look(find_account, WALLET).leased_nanos
+
+        async def spend(times: int) -> None:
+            for _ in range(times):
+                (await purse.hold(wallet(1))).settle((1,))
+
+        async with relays(database, 1) as (purse,):
+            await spend(LEASE_HOLDS // 2)
+            assert leased() == LEASE_HOLDS
+            await spend(1)  # half of it was used, in no time
+            while leased() == LEASE_HOLDS:
+                await asyncio.sleep(0.01)
+            assert leased() == 3 * LEASE_HOLDS
+            await asyncio.sleep(LEASE_BUSY_S)
+            await spend(2 * LEASE_HOLDS)
+            await asyncio.sleep(0.1)
+            assert leased() == 3 * LEASE_HOLDS
+        assert leased() == LEASE_HOLDS // 2 + 1 + 2 * LEASE_HOLDS  # what was charged
+
+    asyncio.run(play())
 
 
 @pytest.mark.parametrize("count", [2, 4, 16])

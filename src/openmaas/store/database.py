@@ -25,6 +25,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from openmaas.core.bounds import (
+    BUSY_LOOK_S,
     BUSY_TIMEOUT_S,
     CONNECT_DATABASE_S,
     DATABASE_THREADS,
@@ -169,5 +170,24 @@ def _on_connect(raw: sqlite3.Connection, _record: Any) -> None:
 
 def _on_begin(connection: sa.Connection) -> None:
     # A writer takes its lock at once, so that two transactions never both read and then both fail to write.
-    snapshot = connection.get_execution_options().get("snapshot")
-    connection.exec_driver_sql("BEGIN" if snapshot else "BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("snapshot"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # SQLite's own way of waiting looks ten times a second, and a program that writes all the time always has the lock
+    # again by then.
+    raw, until_s = connection.connection.dbapi_connection, time.monotonic() + BUSY_TIMEOUT_S
+    assert raw is not None
+    raw.execute("PRAGMA busy_timeout = 0")
+    try:
+        while time.monotonic() < until_s:
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    break
+                time.sleep(BUSY_LOOK_S)
+            else:
+                return
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, so that what is wrong is raised as it always is

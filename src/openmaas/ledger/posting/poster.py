@@ -20,6 +20,7 @@ import msgspec
 import sqlalchemy as sa
 
 from openmaas.core.bounds import (
+    BUSY_LOOK_S,
     METER_KEPT_S,
     ORPHAN_GRACE_S,
     POST_BATCH_MAX,
@@ -202,6 +203,7 @@ class Poster:
         tail.closed = tail.closed[size:]
         if not tail.closed:
             tail.cursor = tail.at.pair()
+        time.sleep(2 * BUSY_LOOK_S)  # a relay may wait to lease
         return count
 
     def _look_whether_broken(self, tail: Tail) -> None:

@@ -61,6 +61,7 @@ class Slice:
         "holds",
         "leased_s",
         "lock",
+        "low_nanos",
         "short_nanos",
         "short_s",
         "steps",
@@ -73,6 +74,7 @@ class Slice:
         self.free_nanos = 0
         self.holds = 0
         self.used_s = 0.0
+        self.low_nanos = 0  # below this a busy slice asks for more
         self.leased_s, self.eager = 0.0, 1  # when it last grew, and how many holds it asks for then
         self.lock = asyncio.Lock()  # of those who ask for more
         self.steps = asyncio.Lock()  # of the steps in the database

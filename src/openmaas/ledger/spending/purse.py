@@ -1,5 +1,6 @@
 """The purse: what this relay may spend, and how it comes by it. Leases grow with what requests ask for, shrink with
-what is free, and go back when they are idle or another relay runs short. Called by the relay.
+what is free, and go back when they are idle or another relay runs short; one that half is used of within a second grows
+before anybody has to wait for it. Called by the relay.
 
 What a step in the database granted is added to what a slice has once, though its answer may be lost: see ``leasing``.
 """
@@ -41,6 +42,7 @@ class Purse:
         self._journal_id = journal_id
         self._slices: dict[str, Slice] = {}
         self._recalled: set[str] = set()
+        self._ahead: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         follower.on("recall", self._on_recall)
 
@@ -59,7 +61,11 @@ class Purse:
                 if got < need:
                     got = await self._grown(source, slices, need, must=source is sources[-1])
                 if got >= need:
-                    hold.take(source, slices, need, self._clock.mono_s())
+                    now_s = self._clock.mono_s()
+                    hold.take(source, slices, need, now_s)
+                    for slice_ in slices:
+                        if slice_.free_nanos < slice_.low_nanos and now_s - slice_.leased_s < LEASE_BUSY_S:
+                            self._lease_ahead(source.bounds[slices.index(slice_)], slice_, need)
                     break
                 if got > 0:
                     hold.take(source, slices, got, self._clock.mono_s())
@@ -87,6 +93,7 @@ class Purse:
 
     async def close(self) -> None:
         """Give back all that is free. What was charged stays leased until it is posted."""
+        await asyncio.gather(*self._ahead)
         for slice_ in list(self._slices.values()):
             await self._give_back(slice_)
 
@@ -133,16 +140,39 @@ class Purse:
             known_short = missing >= slice_.short_nanos and now_s - slice_.short_s < LEASE_EMPTY_S
             if missing <= 0 or (known_short and not must):
                 return
-            # A slice that runs out within a second asks for twice as much, one that lasted for half of it.
-            busy = now_s - slice_.leased_s < LEASE_BUSY_S
-            slice_.eager = min(2 * slice_.eager, LEASE_HOLDS_MAX) if busy else max(slice_.eager // 2, LEASE_HOLDS)
-            slice_.leased_s, wish = now_s, need * slice_.eager
-            asked = partial(lease, clock=self._clock, account_id=slice_.account_id, share=LEASE_SHARE, fill=bound.fill)
-            await self._step(slice_, lambda: partial(asked, least_nanos=missing, wish_nanos=wish))
+            await self._more(bound, slice_, need, missing)
             if slice_.free_nanos < need:
                 slice_.short_nanos, slice_.short_s = missing, now_s
                 if not known_short and (await self._elsewhere(slice_))[1]:
                     await self._database.run(recall, slice_.account_id, self._journal_id)
+
+    async def _more(self, bound: Bound, slice_: Slice, need: int, least_nanos: int) -> None:
+        """Lease for as many holds of ``need`` as it may use in a second. Who holds the slice's lock may."""
+        # A slice that runs out within a second asks for twice as much, one that lasted for half of it.
+        now_s = self._clock.mono_s()
+        busy = now_s - slice_.leased_s < LEASE_BUSY_S
+        slice_.eager = min(2 * slice_.eager, LEASE_HOLDS_MAX) if busy else max(slice_.eager // 2, LEASE_HOLDS)
+        slice_.leased_s, wish = now_s, need * slice_.eager
+        asked = partial(lease, clock=self._clock, account_id=slice_.account_id, share=LEASE_SHARE, fill=bound.fill)
+        granted = await self._step(slice_, lambda: partial(asked, least_nanos=least_nanos, wish_nanos=wish))
+        slice_.low_nanos = granted // 2 if granted >= wish else 0  # who got less than it wished for asks no more unasked
+
+    def _lease_ahead(self, bound: Bound, slice_: Slice, need: int) -> None:
+        """Lease more before it runs out, so that no request waits while another program writes in the database."""
+
+        async def more() -> None:
+            try:
+                async with slice_.lock:
+                    with contextlib.suppress(StoreFailed):  # who needs it asks again
+                        await self._more(bound, slice_, need, 0)
+            finally:
+                slice_.holds -= 1
+
+        slice_.low_nanos = 0  # one at a time
+        slice_.holds += 1  # so that the sweep leaves it alone
+        task = asyncio.ensure_future(more())
+        self._ahead.add(task)
+        task.add_done_callback(self._ahead.discard)
 
     async def _give_back(self, slice_: Slice) -> None:
         if slice_.free_nanos or slice_.doubt is not None:
@@ -150,8 +180,9 @@ class Purse:
             with contextlib.suppress(StoreFailed):  # the next step does it
                 await self._step(slice_, partial(_all_of, slice_))
 
-    async def _step(self, slice_: Slice, begin: Callable[[], Book]) -> None:
-        """Do what ``begin`` says once, after the step before. Raises ``StoreFailed``: it may be done."""
+    async def _step(self, slice_: Slice, begin: Callable[[], Book]) -> int:
+        """Do what ``begin`` says once, after the step before; what it granted. Raises ``StoreFailed``: it may be
+        done."""
         async with slice_.steps:
             if slice_.turn is None:
                 slice_.turn = await self._database.read(last_turn, slice_.account_id, self._journal_id)
@@ -159,13 +190,14 @@ class Purse:
                 await self._ask(slice_, slice_.doubt)
             slice_.turn += 1
             slice_.doubt = partial(begin(), step=Step(self._journal_id, slice_.turn))
-            await self._ask(slice_, slice_.doubt)
+            return await self._ask(slice_, slice_.doubt)
 
-    async def _ask(self, slice_: Slice, book: Book) -> None:
+    async def _ask(self, slice_: Slice, book: Book) -> int:
         """A step is in doubt until its answer is here, whoever breaks it off; then what it granted is free."""
         granted = await self._database.run(book)
         slice_.free_nanos += granted  # in a line of its own: `x += await …` would add to what x was before
         slice_.doubt = None
+        return granted
 
     async def _refusal(
         self, source: Source, poorest: int, account: Account, need: int, own_nanos: int
