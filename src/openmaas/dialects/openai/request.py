@@ -102,7 +102,7 @@ class Ask:
         if self.kind not in _GENERATING:
             return most
         if most < whole and "messages" in self.members:
-            found = media(bytes(self.members["messages"]))
+            found = media(self.members["messages"])
             most = whole if found is None else most + found * MEDIA_TOKENS
         return min(whole, most)
 
