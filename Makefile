@@ -107,13 +107,19 @@ check: $(VENV)/.dev ## lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-# The peer that needs an environment of its own; without it its ratio is left out.
+# The peers that need an environment of their own; without them their ratios are left out.
 $(VENV)-litellm/bin/litellm:
 	@echo "· installing LiteLLM to measure beside it (about 120 packages)"
 	@$(PYTHON) -m venv $(VENV)-litellm && $(VENV)-litellm/bin/pip install --disable-pip-version-check -q 'litellm[proxy]==1.106.2' || \
 	  { echo "LiteLLM could not be installed; measuring without it."; rm -rf $(VENV)-litellm; }
 
-bench: $(VENV)/.dev | $(VENV)-litellm/bin/litellm ## measure relay and ledger beside their peers in one run; writes bench/latest.json
+$(VENV)-gateways/bin/smg:
+	@echo "· installing smg and TensorZero to measure beside them"
+	@$(PYTHON) -m venv $(VENV)-gateways && \
+	  $(VENV)-gateways/bin/pip install --disable-pip-version-check -q smg==1.13.0 tensorzero==2026.6.0 || \
+	  { echo "They could not be installed; measuring without them."; rm -rf $(VENV)-gateways; }
+
+bench: $(VENV)/.dev | $(VENV)-litellm/bin/litellm $(VENV)-gateways/bin/smg ## measure relay and ledger beside their peers in one run; writes bench/latest.json
 	@$(BIN)/python -m bench.run
 
 first-light: $(VENV)/.dev $(VENV)/.glm ## train a toy GLM, serve it, ask it and show the bill: ten minutes

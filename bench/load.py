@@ -1,27 +1,34 @@
-"""A load generator: so many connections, each sending the same request again as soon as it was answered."""
+"""A load generator: so many connections, each asking again as soon as it was answered, or at a pace."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import httptools
 import msgspec
 
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
 
 class Load(msgspec.Struct):
-    """What came of one run. ``failed`` counts answers other than 200 and broken connections."""
+    """What came of one run. ``failed`` counts answers other than 200 and broken connections; ``took_s`` is how long
+    each answer took, of requests at a pace."""
 
     answered: int = 0
     failed: int = 0
     seconds: float = 0.0
+    took_s: list[float] = []
+    why: bytes = b""  # the last of what was answered instead
 
 
 class _Client(asyncio.Protocol):
-    def __init__(self, request: bytes, load: Load, deadline_s: float) -> None:
-        self._request = request
+    def __init__(self, requests: Iterator[bytes], load: Load, deadline_s: float) -> None:
+        self._requests = requests
         self._load = load
         self._deadline_s = deadline_s
         self._parser = httptools.HttpResponseParser(self)
@@ -30,10 +37,14 @@ class _Client(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        transport.write(self._request)
+        transport.write(next(self._requests))
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
+
+    def on_body(self, block: bytes) -> None:
+        if self._parser.get_status_code() != 200:
+            self._load.why = block
 
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() == 200:
@@ -41,7 +52,7 @@ class _Client(asyncio.Protocol):
         else:
             self._load.failed += 1
         if time.monotonic() < self._deadline_s:
-            self._transport.write(self._request)
+            self._transport.write(next(self._requests))
         else:
             self._transport.close()
 
@@ -52,21 +63,70 @@ class _Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def drive(address: int | str, request: bytes, *, connections: int, seconds: float) -> Load:
-    """Load a port of 127.0.0.1, or a Unix socket, for ``seconds``."""
+class _Paced(asyncio.Protocol):
+    """A connection that asks when it is told to, and says when it was answered."""
+
+    def __init__(self, load: Load, idle: list[_Paced]) -> None:
+        self._load, self._idle = load, idle
+        self._parser = httptools.HttpResponseParser(self)
+        self._asked_s = 0.0
+        self.transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self._idle.append(self)
+
+    def ask(self, request: bytes) -> None:
+        self._asked_s = time.perf_counter()
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self._load.took_s.append(time.perf_counter() - self._asked_s)
+        self._load.answered += 1
+        self._load.failed += self._parser.get_status_code() != 200
+        self._idle.append(self)
+
+
+async def drive(address: int | str, request: bytes | Iterator[bytes], *, connections: int, seconds: float) -> Load:
+    """Load a port of 127.0.0.1, or a Unix socket, for ``seconds``, with one request again and again or the next of
+    many."""
     load, began_s = Load(), time.monotonic()
-    loop = asyncio.get_running_loop()
-    clients = []
-    make = partial(_Client, request, load, began_s + seconds)
-    for _ in range(connections):
-        if isinstance(address, str):
-            _, client = await loop.create_unix_connection(make, address)
-        else:
-            _, client = await loop.create_connection(make, "127.0.0.1", address)
-        clients.append(client)
+    requests = itertools.repeat(request) if isinstance(request, bytes) else request
+    make = partial(_Client, requests, load, began_s + seconds)
+    clients = [await _connected(address, make) for _ in range(connections)]
     await asyncio.gather(*[client.done for client in clients])
     load.seconds = time.monotonic() - began_s
     return load
+
+
+async def paced(address: int | str, request: bytes, *, rate: float, seconds: float) -> Load:
+    """So many requests a second, whether the ones before were answered or not; each on a connection that is free, or a
+    new one."""
+    load, began_s = Load(took_s=[]), time.perf_counter()
+    everybody: list[_Paced] = []
+    idle: list[_Paced] = []
+    for number in range(round(rate * seconds)):
+        due_s = began_s + number / rate
+        await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+        if not idle:
+            everybody.append(await _connected(address, partial(_Paced, load, idle)))
+        idle.pop().ask(request)
+    while load.answered < round(rate * seconds):
+        await asyncio.sleep(0.01)
+    for each in everybody:
+        each.transport.close()
+    load.seconds = time.perf_counter() - began_s
+    return load
+
+
+async def _connected(address: int | str, make: Callable[[], P]) -> P:
+    loop = asyncio.get_running_loop()
+    if isinstance(address, str):
+        return (await loop.create_unix_connection(make, address))[1]
+    return (await loop.create_connection(make, "127.0.0.1", address))[1]
 
 
 async def one_by_one(address: int | str, request: bytes, *, seconds: float) -> Load:

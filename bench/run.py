@@ -8,6 +8,7 @@ counts, journals and hides usage, costs as much as nginx, which only copies. Rou
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -21,14 +22,16 @@ from typing import Any
 
 import uvloop
 
-from bench import ledger
+from bench import ledger, relay
 from bench.load import drive, one_by_one
-from bench.servers import LITELLM, OTHER_CORE, Server, cpu_s, house, litellm, nginx, nginx_path
+from bench.peers import LITELLM, SMG, litellm, nginx, nginx_path, smg, tensorzero
+from bench.servers import OTHER_CORE, Server, cpu_s, house
 from bench.start import second_start_s
 
-ROUNDS = 3
+ROUNDS = 5
 SECONDS = 3.0
 CONNECTIONS = 32
+PACED_CONNECTIONS = 128
 RESULT = Path(__file__).parent / "latest.json"
 EMBEDDED = "smollm2-135m"
 
@@ -42,27 +45,28 @@ def bodies(model: str = "echo") -> dict[str, dict[str, Any]]:
         "plain": plain,
         "large": large,
         "stream": {**streamed, "user": "echo:tokens=64"},
+        "paced": {**streamed, "user": "echo:tokens=64,pace_ms=5"},
         "embedded": {**streamed, "max_tokens": 64, "temperature": 0, "seed": 1},
     }
 
 
-def request_of(body: dict[str, Any], key: str) -> bytes:
+def request_of(body: dict[str, Any], key: str, path: str = "/v1/chat/completions") -> bytes:
     """The bytes of one request."""
     data = json.dumps(body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {key}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {key}\r\n"
     return head.encode() + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data) + data
 
 
-def measure(server: Server, body: dict[str, Any], connections: int) -> tuple[float, float]:
+def measure(name: str, server: Server, body: dict[str, Any], connections: int) -> tuple[float, float]:
     """Requests for each second of the server's CPU, and for each second of the clock."""
     before = cpu_s(server.pid)
-    request = request_of(body, server.key)
+    request = request_of({**body, "model": server.model.format(name) or body["model"]}, server.key, server.path)
     if connections == 1:
         load = uvloop.run(one_by_one(server.address, request, seconds=SECONDS))
     else:
         load = uvloop.run(drive(server.address, request, connections=connections, seconds=SECONDS))
     used = cpu_s(server.pid) - before
-    assert load.failed == 0, f"{load.failed} of {load.answered} requests failed"
+    assert load.failed == 0, f"{load.failed} of {load.answered} requests to {server} failed: {load.why!r}"
     return load.answered / max(used, 0.01), load.answered / load.seconds
 
 
@@ -72,7 +76,7 @@ def compare(name: str, body: dict[str, Any], servers: dict[str, Server], connect
     for number in range(ROUNDS):
         print(f"· {name}, round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
         for server in servers:
-            found[server].append(measure(servers[server], body, connections))
+            found[server].append(measure(name, servers[server], body, connections))
     return {
         server: {
             "per_cpu_second": round(statistics.median(work for work, _ in rounds), 3),
@@ -86,25 +90,37 @@ def beside_proxies(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
     """Ratios of work, and their figures, before the echo engine."""
     figures: dict[str, Any] = {}
     with (
-        house(folder / "echo", "echo") as (relay, engine),
+        house(folder / "echo", "echo") as (ours, engine),
         nginx(folder / "buffering", engine, buffers=True) as buffering,
         nginx(folder / "passing", engine, buffers=False) as passing,
     ):
-        for name in ("plain", "large", "stream"):
-            servers = {"relay": relay, "nginx": passing}
-            if name == "large":
-                servers["nginx_buffering"] = buffering
-            figures[name] = compare(name, bodies()[name], servers, CONNECTIONS)
-        ratios = {f"{name}_vs_nginx": _ratio(figures[name], "relay", "nginx") for name in figures}
-        ratios["large_vs_nginx_buffering"] = _ratio(figures["large"], "relay", "nginx_buffering")
+        servers = {"relay": ours, "nginx": passing}
+        with contextlib.ExitStack() as stack:
+            if SMG.exists():
+                cues = {name: body.get("user", "") for name, body in bodies().items()}
+                servers["smg"] = stack.enter_context(smg(folder, passing))
+                servers["tensorzero"] = stack.enter_context(tensorzero(folder, passing, cues))
+            else:
+                print("· smg and TensorZero are not here, their ratios are left out", file=sys.stderr)
+            for name in ("plain", "large", "stream", "paced"):
+                also = {"nginx_buffering": buffering} if name == "large" else {}
+                connections = PACED_CONNECTIONS if name == "paced" else CONNECTIONS
+                figures[name] = compare(name, bodies()[name], {**servers, **also}, connections)
+        ratios = {
+            f"{name}_vs_{peer}": _ratio(figures[name], "relay", peer)
+            for name in figures
+            for peer in figures[name]
+            if peer != "relay"
+        }
         if LITELLM.exists():
             with litellm(folder, passing) as peer:
-                servers = {"relay": relay, "litellm": peer}
-                figures["plain_litellm"] = compare("plain beside LiteLLM", bodies()["plain"], servers, CONNECTIONS)
+                servers = {"relay": ours, "litellm": peer}
+                figures["plain_litellm"] = compare("plain_litellm", bodies()["plain"], servers, CONNECTIONS)
             ratios["plain_vs_litellm"] = _ratio(figures["plain_litellm"], "relay", "litellm")
         else:
             print("· LiteLLM is not here, its ratio is left out", file=sys.stderr)
-    return ratios, figures
+        alone = relay.measure(ours, engine)
+    return {**ratios, **alone.pop("ratios")}, {**figures, "alone": alone}
 
 
 def through_the_platform(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
