@@ -155,7 +155,7 @@ class Purse:
         slice_.leased_s, wish = now_s, need * slice_.eager
         asked = partial(lease, clock=self._clock, account_id=slice_.account_id, share=LEASE_SHARE, fill=bound.fill)
         granted = await self._step(slice_, lambda: partial(asked, least_nanos=least_nanos, wish_nanos=wish))
-        slice_.low_nanos = granted // 2 if granted >= wish else 0  # who got less than it wished for asks no more unasked
+        slice_.low_nanos = granted // 2 if granted >= wish else 0  # who got less than it wished for does not ask ahead
 
     def _lease_ahead(self, bound: Bound, slice_: Slice, need: int) -> None:
         """Lease more before it runs out, so that no request waits while another program writes in the database."""

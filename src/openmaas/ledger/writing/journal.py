@@ -3,8 +3,8 @@
 ``open`` claims the disk for the record that will close the request too; when the disk is full it raises
 ``JournalFull`` and nothing has been run. So ``close`` cannot fail for lack of space (on file systems that write in
 place; a copy-on-write one can still refuse, and the kernel then ends the relay). What is written is in the kernel's
-memory, whose pages the file is mapped to, and there it stays when the relay is killed. The writer holds a lock on the folder for as long as it lives: that is
-how the poster knows that a relay is gone.
+memory, whose pages the file is mapped to, and there it stays when the relay is killed. The writer holds a lock on the
+folder for as long as it lives: that is how the poster knows that a relay is gone.
 """
 
 from __future__ import annotations
