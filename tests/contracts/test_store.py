@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,32 @@ def test_writers_that_meet_are_each_done_once_and_changes_come_in_the_order_of_c
     assert database.look(find_account, wallet_id("org", "CNY")).posted_nanos == 80
     assert len(database.look(list_transfers, account_id=None, after="", limit=1_000)) == 80
     assert [change.seq for change in database.look(since, 0)] == list(range(1, 161))
+
+
+def test_who_wants_to_write_does_not_wait_for_one_that_writes_all_the_time(tmp_path: Path) -> None:
+    database = new_database("sqlite", tmp_path)
+    written, over = [0], threading.Event()
+
+    def busy(tx: sa.Connection) -> None:
+        note(tx, "test", "busy")
+        time.sleep(0.02)
+        written[0] += 1
+
+    def write() -> None:
+        while not over.is_set():
+            database.call(busy)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    waited = []
+    for _ in range(8):
+        time.sleep(0.1)
+        before = written[0]
+        waited.append(database.call(lambda _tx, before=before: written[0] - before))
+    over.set()
+    writer.join()
+    database.close()
+    assert max(waited) <= 15  # SQLite's own way of waiting, which looks less and less often, let up to 100 go before
 
 
 def test_a_snapshot_does_not_see_what_is_written_beside_it_and_writes_nothing(database: Database) -> None:
