@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -133,6 +132,5 @@ def _running(
         pin(process.pid, SERVER_CORE)
         yield process.pid, port
     finally:
-        process.send_signal(signal.SIGCONT)
         process.terminate()
         process.wait(30)

@@ -12,12 +12,10 @@ import contextlib
 import json
 import os
 import platform
-import signal
 import statistics
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,9 +30,9 @@ from bench.start import second_start_s
 
 ROUNDS = 5
 SECONDS = 3.0
+WARM_S = 1.0
 CONNECTIONS = 32
 PACED_CONNECTIONS = 128
-RUST = ("smg", "tensorzero")
 RESULT = Path(__file__).parent / "latest.json"
 EMBEDDED = "smollm2-135m"
 
@@ -63,7 +61,7 @@ def request_of(body: dict[str, Any], key: str, path: str = "/v1/chat/completions
 def measure(name: str, server: Server, body: dict[str, Any], connections: int) -> tuple[float, float]:
     """Requests for each second of the server's CPU, and for each second of the clock."""
     before = cpu_s(server.pid)
-    request = request_of({**body, "model": server.model.format(name) or body["model"]}, server.key, server.path)
+    request = _bytes(name, server, body)
     if connections == 1:
         load = uvloop.run(one_by_one(server.address, request, seconds=SECONDS))
     else:
@@ -73,14 +71,20 @@ def measure(name: str, server: Server, body: dict[str, Any], connections: int) -
     return load.answered / max(used, 0.01), load.answered / load.seconds
 
 
+def _bytes(name: str, server: Server, body: dict[str, Any]) -> bytes:
+    return request_of({**body, "model": server.model.format(name) or body["model"]}, server.key, server.path)
+
+
 def compare(name: str, body: dict[str, Any], servers: dict[str, Server], connections: int) -> dict[str, Any]:
-    """Alternating rounds of every server; the medians."""
+    """Alternating rounds of every server; the medians. Nothing counts of a short first one: a server that touches its
+    memory for the first time stands still while a virtual machine's host finds some."""
     found: dict[str, list[tuple[float, float]]] = {server: [] for server in servers}
+    for each in servers.values():
+        uvloop.run(drive(each.address, _bytes(name, each, body), connections=connections, seconds=WARM_S))
     for number in range(ROUNDS):
         print(f"· {name}, round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
         for server in servers:
-            with _awake(servers[server], sleeps=server in RUST):
-                found[server].append(measure(name, servers[server], body, connections))
+            found[server].append(measure(name, servers[server], body, connections))
     return {
         server: {
             "per_cpu_second": round(statistics.median(work for work, _ in rounds), 3),
@@ -88,16 +92,6 @@ def compare(name: str, body: dict[str, Any], servers: dict[str, Server], connect
         }
         for server, rounds in found.items()
     }
-
-
-@contextlib.contextmanager
-def _awake(server: Server, *, sleeps: bool) -> Iterator[None]:
-    """Some peers have work of their own to do when nobody asks, on the core of who is measured: ``sleeps`` stops one
-    but for now."""
-    os.kill(server.pid, signal.SIGCONT)
-    yield
-    if sleeps:
-        os.kill(server.pid, signal.SIGSTOP)
 
 
 def beside_proxies(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
