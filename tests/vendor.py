@@ -119,6 +119,13 @@ def breaks_off(visit: Visit, ask: Ask) -> None:
     visit.words(WORDS)
 
 
+def ends_and_breaks_off(visit: Visit, ask: Ask) -> None:
+    """All of a stream in one packet, but for the end of its framing."""
+    words = [event({"choices": [{"index": 0, "delta": {"content": "word"}}]})] * WORDS
+    data = b"".join([*words, finished(), event({"choices": [], "usage": USAGE}), b"data: [DONE]\n\n"])
+    visit.request.sendall(HEAD + b"%x\r\n%b\r\n" % (len(data), data))
+
+
 def finishes_and_breaks_off(visit: Visit, ask: Ask) -> None:
     visit.words(WORDS)
     visit.chunk(finished())
@@ -210,6 +217,7 @@ WAYS: dict[str, Callable[[Visit, Ask], None]] = {
         counts_nothing,
         frames_wrongly,
         breaks_off,
+        ends_and_breaks_off,
         finishes_and_breaks_off,
         finishes_in_a_word_and_breaks_off,
         breaks_off_at_once,

@@ -113,6 +113,16 @@ def test_a_sloppy_stream_is_billed_by_the_vendor_s_last_count(customer: Customer
     customer.has_the_rest_back(receipt)
 
 
+def test_a_stream_that_breaks_behind_its_last_word_is_whole(customer: Customer) -> None:
+    """Or it would be billed as the vendor counted it, and what came with its last word would not have been sent."""
+    status, told, receipt, _ = customer.ask("ends_and_breaks_off", stream=True)
+    assert status == 200
+    assert told.count(b'"word"') == WORDS
+    assert told.endswith(b"data: [DONE]\n\n")
+    assert counts(receipt) == ("done", 7, 5, False)
+    customer.has_the_rest_back(receipt)
+
+
 def test_a_vendor_that_counts_nothing_is_billed_by_what_was_delivered(customer: Customer) -> None:
     status, told, receipt, size = customer.ask("counts_nothing", stream=True)
     assert status == 200
