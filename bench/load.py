@@ -83,6 +83,11 @@ class _Paced(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is not None or self not in self._idle:
+            self._load.failed += 1
+            self._load.answered += 1
+
     def on_message_complete(self) -> None:
         self._load.took_s.append(time.perf_counter() - self._asked_s)
         self._load.answered += 1

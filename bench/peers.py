@@ -127,6 +127,7 @@ def _running(
         while not port and time.monotonic() < deadline_s:
             time.sleep(0.1)
             port = int(next(iter(re.findall(r"http://[^:]+:(\d+)", log.read_text())), 0))
+        assert port, f"it did not start: {log.read_text()[-2000:]}"
         if health:
             wait_for(port, health, START_S)
         pin(process.pid, SERVER_CORE)

@@ -69,10 +69,12 @@ async def _memory(server: Server) -> dict[str, float]:
     asking = asyncio.ensure_future(drive(server.address, stream, connections=STREAMS, seconds=0.1))
     await asyncio.sleep(7)
     during = _resident_mb(server.pid)
-    await asking
+    assert (await asking).failed == 0
     plain, began, answered = _request(_asked(3, 16, stream=False), server.key), _resident_mb(server.pid), 0
     while answered < REQUESTS:
-        answered += (await drive(server.address, plain, connections=CONNECTIONS, seconds=SECONDS)).answered
+        load = await drive(server.address, plain, connections=CONNECTIONS, seconds=SECONDS)
+        assert load.failed == 0, load.why
+        answered += load.answered
     grown = _resident_mb(server.pid) - began
     return {"mb_per_1000_streams": round(during - before, 1), "grown_mb": round(grown, 1), "in_requests": answered}
 

@@ -71,8 +71,9 @@ def test_a_busy_slice_grows_before_it_runs_out_and_a_slow_one_does_not(database:
             await spend(LEASE_HOLDS // 2)
             assert leased() == LEASE_HOLDS
             await spend(1)  # half of it was used, in no time
-            while leased() == LEASE_HOLDS:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(10):
+                while leased() == LEASE_HOLDS:
+                    await asyncio.sleep(0.01)
             assert leased() == 3 * LEASE_HOLDS
             await asyncio.sleep(LEASE_BUSY_S)
             await spend(2 * LEASE_HOLDS)

@@ -138,7 +138,8 @@ CREDENTIAL_BYTES_MAX = 4_096  #: a signed token has 250 bytes; hashing what is l
 
 # ── the store ─────────────────────────────────────────────────────────────────────────────────────────────────────
 BUSY_TIMEOUT_S = 10.0  #: a writer waits for another one; each transaction here takes milliseconds
-BUSY_LOOK_S = 0.001  #: … and looks this often; who writes one transaction after the other leaves twice as long between
+BUSY_LOOK_S = 0.001  #: … and rests so long between two looks, to which a busy relay adds up to 5 ms …
+BUSY_LEAVE_S = 0.004  #: … so who writes one transaction after the other leaves this between them: 5 % of a full batch
 CONNECT_DATABASE_S = 5  #: a server that answers nobody is out; each transaction that waits for it holds a thread
 VANISHED_S = 30  #: a machine or a server that vanished is given up after this; no transaction thinks for as long
 DATABASE_THREADS = 4  #: of one process: SQLite has one writer, and readers seldom wait

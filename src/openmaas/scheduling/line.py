@@ -132,11 +132,12 @@ class Line:
         return self.queue.before(turn) / rate if rate else None
 
     def _unwaited(self, turn: Turn) -> Server | None:
-        """Who may serve it as it comes: any, if nobody waits; else its canary, since those who wait for the others did
-        not draw that (``next`` looks at the first of them only, and would not come to one behind them)."""
+        """Who may serve it as it comes: any, if nobody waits; else its canary, if that is free: of the first who wait
+        nobody drew that, and ``next`` looks no further. One who drew it and stands behind them may be overtaken."""
         if not self.queue.waits_before(turn.band):
             return self._chosen(turn)
-        return None if self._plain else self._choose(drawn(self._servers, turn), turn)
+        canary = [] if self._plain else drawn(self._servers, turn)
+        return self._choose(canary, turn) if canary else None
 
     def _chosen(self, turn: Turn) -> Server | None:
         if self._plain:

@@ -37,7 +37,7 @@ def deal(servers: Sequence[Server]) -> None:
 
 
 def drawn(servers: Sequence[Server], turn: Turn) -> list[Server]:
-    """The canary whose lot it drew, if it did."""
+    """The canary whose lot it drew, if it did; one that does not answer takes nobody."""
     return [server for server in servers if server.share < 1 and server.lots[0] <= turn.lot < server.lots[1]]
 
 

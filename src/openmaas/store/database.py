@@ -182,12 +182,14 @@ def _on_begin(connection: sa.Connection) -> None:
         while time.monotonic() < until_s:
             try:
                 raw.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            except sqlite3.Error as error:
+                if (
+                    getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY
+                ):  # its last byte: the rest says why
                     break
                 time.sleep(BUSY_LOOK_S)
             else:
                 return
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, so that what is wrong is raised as it always is
     finally:
         raw.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, so that what is wrong is raised as it always is

@@ -13,7 +13,7 @@ class _Part(msgspec.Struct, gc=False):
 
 
 class _Message(msgspec.Struct):
-    content: str | list[_Part] | None = None
+    content: str | list[_Part | str] | None = None
 
 
 _decode = msgspec.json.Decoder(list[_Message]).decode
@@ -28,5 +28,5 @@ def media(messages: bytes | msgspec.Raw) -> int | None:
     found = 0
     for message in told:
         if isinstance(message.content, list):
-            found += sum([part.type not in _TEXTS for part in message.content])
+            found += sum([isinstance(part, _Part) and part.type not in _TEXTS for part in message.content])
     return found

@@ -20,7 +20,7 @@ import msgspec
 import sqlalchemy as sa
 
 from openmaas.core.bounds import (
-    BUSY_LOOK_S,
+    BUSY_LEAVE_S,
     METER_KEPT_S,
     ORPHAN_GRACE_S,
     POST_BATCH_MAX,
@@ -203,7 +203,7 @@ class Poster:
         tail.closed = tail.closed[size:]
         if not tail.closed:
             tail.cursor = tail.at.pair()
-        time.sleep(2 * BUSY_LOOK_S)  # a relay may wait to lease
+        time.sleep(BUSY_LEAVE_S)  # a relay may wait to lease
         return count
 
     def _look_whether_broken(self, tail: Tail) -> None:

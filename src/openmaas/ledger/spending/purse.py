@@ -1,6 +1,6 @@
 """The purse: what this relay may spend, and how it comes by it. Leases grow with what requests ask for, shrink with
-what is free, and go back when they are idle or another relay runs short; one that half is used of within a second grows
-before anybody has to wait for it. Called by the relay.
+what is free, and go back when they are idle or another relay runs short; one whose last
+growth is half used within a second grows before anybody has to wait for it. Called by the relay.
 
 What a step in the database granted is added to what a slice has once, though its answer may be lost: see ``leasing``.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -31,6 +32,8 @@ from openmaas.ledger.spending.holds import Book, Bound, Hold, Slice, Source
 from openmaas.ledger.spending.leasing import Step, free_again_ms, give_back, last_turn, lease, leased_elsewhere, recall
 from openmaas.store.changes import EVERYTHING, Follower
 from openmaas.store.database import Database
+
+log = logging.getLogger(__name__)
 
 
 class Purse:
@@ -63,9 +66,9 @@ class Purse:
                 if got >= need:
                     now_s = self._clock.mono_s()
                     hold.take(source, slices, need, now_s)
-                    for slice_ in slices:
+                    for bound, slice_ in zip(source.bounds, slices, strict=True):
                         if slice_.free_nanos < slice_.low_nanos and now_s - slice_.leased_s < LEASE_BUSY_S:
-                            self._lease_ahead(source.bounds[slices.index(slice_)], slice_, need)
+                            self._lease_ahead(bound, slice_, need)
                     break
                 if got > 0:
                     hold.take(source, slices, got, self._clock.mono_s())
@@ -93,7 +96,7 @@ class Purse:
 
     async def close(self) -> None:
         """Give back all that is free. What was charged stays leased until it is posted."""
-        await asyncio.gather(*self._ahead)
+        await asyncio.gather(*self._ahead, return_exceptions=True)
         for slice_ in list(self._slices.values()):
             await self._give_back(slice_)
 
@@ -163,8 +166,12 @@ class Purse:
         async def more() -> None:
             try:
                 async with slice_.lock:
-                    with contextlib.suppress(StoreFailed):  # who needs it asks again
+                    if not slice_.low_nanos:  # or another has leased meanwhile
                         await self._more(bound, slice_, need, 0)
+            except StoreFailed:
+                pass  # who needs it asks again
+            except Exception:
+                log.exception("a lease of %s could not grow", slice_.account_id)
             finally:
                 slice_.holds -= 1
 

@@ -2,15 +2,13 @@
 
 ``open`` claims the disk for the record that will close the request too; when the disk is full it raises
 ``JournalFull`` and nothing has been run. So ``close`` cannot fail for lack of space (on file systems that write in
-place; a copy-on-write one can still refuse, and the kernel then ends the relay). What is written is in the kernel's
-memory, whose pages the file is mapped to, and there it stays when the relay is killed. The writer holds a lock on the
-folder for as long as it lives: that is how the poster knows that a relay is gone.
+place; a copy-on-write one can still refuse). The writer holds a lock on the folder for as long as it lives: that is
+how the poster knows that a relay is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import mmap
 import os
 from pathlib import Path
 
@@ -59,7 +57,6 @@ class Journal:
         self._allocated = 0
         self._promised = 0
         self._handle = -1
-        self._map: mmap.mmap | None = None  # of the segment: a record is written without a call into the kernel
         self._sync: asyncio.Future[None] | None = None  # the last that began
         self._sync_next: asyncio.Future[None] | None = None  # the one that begins when that has ended
         self._before: list[int] = []  # to be synced before the segment: the one before it, and folders with new names
@@ -101,8 +98,6 @@ class Journal:
     def end(self) -> None:
         """Let go of the files and of the lock."""
         assert self._lock is not None
-        assert self._map is not None
-        self._map.close()
         for handle in (*self._before, self._handle, self._lock):
             os.close(handle)
 
@@ -124,7 +119,6 @@ class Journal:
         step = max(needed - self._allocated, JOURNAL_RESERVE_BYTES)
         _claim(self._handle, self._allocated, step)
         self._allocated += step
-        self._map_segment()
 
     def _begin_segment(self, least: int) -> None:
         path = segment_path(self._folder, self._segment + 1)
@@ -144,18 +138,11 @@ class Journal:
         elif self._handle >= 0:
             os.close(self._handle)
         self._handle, self._segment, self._offset, self._allocated = handle, self._segment + 1, 0, size
-        self._map_segment()
-
-    def _map_segment(self) -> None:
-        if self._map is not None:
-            self._map.close()
-        self._map = mmap.mmap(self._handle, self._allocated)
 
     def _write(self, bytes_: bytes) -> None:
-        assert self._map is not None
-        end = self._offset + len(bytes_)
-        self._map[self._offset : end] = bytes_  # refuses what is longer than what was claimed
-        self._offset = end
+        written = os.pwrite(self._handle, bytes_, self._offset)
+        assert written == len(bytes_), "the disk took less than it had promised"
+        self._offset += written
 
 
 def segment_path(folder: Path, number: int) -> Path:
