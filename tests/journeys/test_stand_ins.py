@@ -92,15 +92,15 @@ def test_who_may_not_have_what_stands_in_is_told_of_what_was_asked_for(
     offer(house, "open", [engines["two"].port])
     assert house.admin("PUT", "/models/shut/fallbacks", {"models": ["open"]})[0] == 200
     until(house, "shut", "two")
-    assert house.admin("POST", "/models", {"name": "unpriced", "context_tokens": 9_000})[0] == 201
-    assert house.admin("PUT", "/models/shut/fallbacks", {"models": ["unpriced", "open"]})[0] == 200
+    assert house.admin("POST", "/models", {"name": "no-price-stands-in", "context_tokens": 9_000})[0] == 201
+    assert house.admin("PUT", "/models/shut/fallbacks", {"models": ["no-price-stands-in", "open"]})[0] == 200
     _, narrow = house.organisation("1", models=["shut"])
     _, poor = house.organisation("0.000000001", models=["shut", "open"])
     for key in (narrow, poor):
         status, headers, answer = asked(house, "shut", key, **{"x-queue-timeout": "0.3"})
         assert status in (503, 429), answer  # the poor cannot pay for what was asked for, either
         assert "open" not in json.dumps(answer)
-        assert "unpriced" not in json.dumps(answer)
+        assert "no-price-stands-in" not in json.dumps(answer)
     status, headers, answer = asked(house, "shut", narrow, **{"x-queue-timeout": "0.3"})
     assert (status, answer["error"]["code"]) == (503, "model_not_ready")
     assert int(headers["retry-after"]) >= 1
