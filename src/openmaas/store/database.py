@@ -172,9 +172,13 @@ def _on_begin(connection: sa.Connection) -> None:
     # A writer takes its lock at once, so that two transactions never both read and then both fail to write.
     if connection.get_execution_options().get("snapshot"):
         connection.exec_driver_sql("BEGIN")
-        return
-    # SQLite's own way of waiting looks ten times a second, and a program that writes all the time always has the lock
-    # again by then.
+    else:
+        _begin_writing(connection)
+
+
+def _begin_writing(connection: sa.Connection) -> None:
+    """Take the lock. SQLite's own way of waiting looks ten times a second at last, and a program that writes one
+    transaction after the other always has it again by then."""
     raw, until_s = connection.connection.dbapi_connection, time.monotonic() + BUSY_TIMEOUT_S
     assert raw is not None
     raw.execute("PRAGMA busy_timeout = 0")
@@ -183,9 +187,8 @@ def _on_begin(connection: sa.Connection) -> None:
             try:
                 raw.execute("BEGIN IMMEDIATE")
             except sqlite3.Error as error:
-                if (
-                    getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY
-                ):  # its last byte: the rest says why
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # what is above says why
+                if code != sqlite3.SQLITE_BUSY:
                     break
                 time.sleep(BUSY_LOOK_S)
             else:

@@ -1,6 +1,6 @@
 """The purse: what this relay may spend, and how it comes by it. Leases grow with what requests ask for, shrink with
-what is free, and go back when they are idle or another relay runs short; one whose last
-growth is half used within a second grows before anybody has to wait for it. Called by the relay.
+what is free, and go back when they are idle or another relay runs short; one that has used half of its last growth
+within a second grows before anybody has to wait for it. Called by the relay.
 
 What a step in the database granted is added to what a slice has once, though its answer may be lost: see ``leasing``.
 """
