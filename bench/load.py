@@ -1,9 +1,11 @@
-"""A load generator: so many connections, each asking again as soon as it was answered, or at a pace."""
+"""A load generator: so many connections, each asking again as soon as it was answered, or at a pace; and what that cost
+the server."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,8 +13,32 @@ from typing import Any, TypeVar
 
 import httptools
 import msgspec
+import uvloop
+
+from bench.servers import Server, cpu_s
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
+CHAT = "/v1/chat/completions"
+
+
+def request_of(body: dict[str, Any], key: str, path: str = CHAT) -> bytes:
+    """The bytes of one request."""
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {key}\r\n"
+    return head.encode() + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data) + data
+
+
+def work(server: Server, request: bytes | Iterator[bytes], *, connections: int, seconds: float) -> tuple[float, float]:
+    """Requests for each second of the server's CPU, and for each second of the clock; one request on one connection is
+    a stream after the other."""
+    before = cpu_s(server.pid)
+    if connections == 1 and isinstance(request, bytes):
+        load = uvloop.run(one_by_one(server.address, request, seconds=seconds))
+    else:
+        load = uvloop.run(drive(server.address, request, connections=connections, seconds=seconds))
+    used = cpu_s(server.pid) - before
+    assert load.failed == 0, f"{load.failed} of {load.answered} requests to {server} failed: {load.why!r}"
+    return load.answered / max(used, 0.01), load.answered / load.seconds
 
 
 class Load(msgspec.Struct):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import itertools
-import json
 import statistics
 import sys
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from typing import Any
 
 import uvloop
 
-from bench.load import drive, paced
-from bench.servers import Server, cpu_s
+from bench.load import CHAT, drive, paced, request_of, work
+from bench.servers import Server
 
 TRACE = Path(__file__).parent.parent / "tests" / "traces" / "azure_conv.csv"
 #: So many requests of the trace, again and again.
@@ -26,7 +25,8 @@ ROUNDS, SECONDS, CONNECTIONS, STREAMS, RATE, REQUESTS = 5, 3.0, 32, 1_000, 1_000
 #: What Zhipu's platform carried. https://www.zhipuai.cn
 TOKENS_A_DAY = 4.6e12
 SECONDS_A_DAY = 86_400
-_CHAT, _MESSAGES = "/v1/chat/completions", "/api/anthropic/v1/messages"
+_MESSAGES = "/api/anthropic/v1/messages"
+_KINDS = ("plain", "stream")
 
 
 def measure(server: Server, engine: Server) -> dict[str, Any]:
@@ -45,16 +45,13 @@ def measure(server: Server, engine: Server) -> dict[str, Any]:
     return {"latency_ms": latency, "memory": memory, "one_core": carried, "ratios": translated}
 
 
-_KINDS = ("plain", "stream")
-
-
 def _latency(server: Server, engine: Server) -> dict[str, float]:
     """What the relay adds to the engine's own time, in milliseconds: the difference of the same percentiles."""
     body = {"model": "echo", "messages": [{"role": "user", "content": "one two three"}]}
     found: dict[str, list[list[float]]] = {"relay": [], "engine": []}
     for _ in range(ROUNDS):
         for name, who in (("relay", server), ("engine", engine)):
-            load = uvloop.run(paced(who.address, _request(body, who.key), rate=RATE, seconds=SECONDS))
+            load = uvloop.run(paced(who.address, request_of(body, who.key), rate=RATE, seconds=SECONDS))
             assert load.failed == 0
             found[name].append(statistics.quantiles(load.took_s, n=100))
     medians = {name: [statistics.median(cut) for cut in zip(*rounds, strict=True)] for name, rounds in found.items()}
@@ -62,15 +59,15 @@ def _latency(server: Server, engine: Server) -> dict[str, float]:
 
 
 async def _memory(server: Server) -> dict[str, float]:
-    """Megabytes that ``STREAMS`` streams take while they are open, beside a relay that had 32; and what stays after so
-    many requests."""
-    stream = _request({**_asked(3, 200, stream=True), "user": "echo:tokens=200,pace_ms=50"}, server.key)
+    """Megabytes that ``STREAMS`` streams take while they are open, beyond what the relay has kept of earlier requests;
+    and what stays after so many more."""
+    stream = request_of({**_asked(3, 200, stream=True), "user": "echo:tokens=200,pace_ms=50"}, server.key)
     before = _resident_mb(server.pid)
     asking = asyncio.ensure_future(drive(server.address, stream, connections=STREAMS, seconds=0.1))
     await asyncio.sleep(7)
     during = _resident_mb(server.pid)
     assert (await asking).failed == 0
-    plain, began, answered = _request(_asked(3, 16, stream=False), server.key), _resident_mb(server.pid), 0
+    plain, began, answered = request_of(_asked(3, 16, stream=False), server.key), _resident_mb(server.pid), 0
     while answered < REQUESTS:
         load = await drive(server.address, plain, connections=CONNECTIONS, seconds=SECONDS)
         assert load.failed == 0, load.why
@@ -83,11 +80,11 @@ def _translated(server: Server, *, stream: bool) -> float:
     """Requests a second of CPU through the Anthropic dialect, beside those whose bytes pass."""
     body = _asked(200, 16, stream=stream)
     del body["user"]  # the other dialect has no such field: the answers of both are as long as the engine likes
-    rounds: dict[str, list[float]] = {_CHAT: [], _MESSAGES: []}
+    rounds: dict[str, list[float]] = {CHAT: [], _MESSAGES: []}
     for _ in range(ROUNDS):
         for path, works in rounds.items():
-            works.append(_work(server, itertools.repeat(_request(body, server.key, path))))
-    return round(statistics.median(rounds[_MESSAGES]) / statistics.median(rounds[_CHAT]), 3)
+            works.append(_work(server, request_of(body, server.key, path)))
+    return round(statistics.median(rounds[_MESSAGES]) / statistics.median(rounds[CHAT]), 3)
 
 
 def _carried(server: Server, mix: list[dict[str, int]]) -> dict[str, float]:
@@ -95,7 +92,7 @@ def _carried(server: Server, mix: list[dict[str, int]]) -> dict[str, float]:
     requests, tokens = [], 0
     for number, row in enumerate(mix):
         requests.append(
-            _request(_asked(row["prompt_tokens"], row["output_tokens"], stream=number % 2 == 0), server.key)
+            request_of(_asked(row["prompt_tokens"], row["output_tokens"], stream=number % 2 == 0), server.key)
         )
         tokens += row["prompt_tokens"] + row["output_tokens"]
     rates = [_work(server, itertools.cycle(requests)) for _ in range(ROUNDS)]
@@ -103,12 +100,9 @@ def _carried(server: Server, mix: list[dict[str, int]]) -> dict[str, float]:
     return {"tokens_a_day": round(a_day), "cores_for_4.6e12": round(TOKENS_A_DAY / a_day, 1)}
 
 
-def _work(server: Server, requests: Iterator[bytes]) -> float:
+def _work(server: Server, requests: bytes | Iterator[bytes]) -> float:
     """Requests for each second of the server's CPU."""
-    before = cpu_s(server.pid)
-    load = uvloop.run(drive(server.address, requests, connections=CONNECTIONS, seconds=SECONDS))
-    assert load.failed == 0, f"{load.failed} of {load.answered} requests failed: {load.why!r}"
-    return load.answered / max(cpu_s(server.pid) - before, 0.01)
+    return work(server, requests, connections=CONNECTIONS, seconds=SECONDS)[0]
 
 
 def _asked(prompt_tokens: int, output_tokens: int, *, stream: bool) -> dict[str, Any]:
@@ -119,12 +113,6 @@ def _asked(prompt_tokens: int, output_tokens: int, *, stream: bool) -> dict[str,
         "user": f"echo:tokens={output_tokens}",
         "messages": [{"role": "user", "content": "tok " * prompt_tokens}],
     }
-
-
-def _request(body: dict[str, Any], key: str, path: str = _CHAT) -> bytes:
-    data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {key}\r\n"
-    return head.encode() + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data) + data
 
 
 def _resident_mb(pid: int) -> float:

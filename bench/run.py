@@ -23,9 +23,9 @@ from typing import Any
 import uvloop
 
 from bench import ledger, relay
-from bench.load import drive, one_by_one
+from bench.load import drive, request_of, work
 from bench.peers import LITELLM, SMG, litellm, nginx, nginx_path, smg, tensorzero
-from bench.servers import OTHER_CORE, Server, cpu_s, house
+from bench.servers import OTHER_CORE, Server, house
 from bench.start import second_start_s
 
 ROUNDS = 5
@@ -51,40 +51,20 @@ def bodies(model: str = "echo") -> dict[str, dict[str, Any]]:
     }
 
 
-def request_of(body: dict[str, Any], key: str, path: str = "/v1/chat/completions") -> bytes:
-    """The bytes of one request."""
-    data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {key}\r\n"
-    return head.encode() + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data) + data
-
-
-def measure(name: str, server: Server, body: dict[str, Any], connections: int) -> tuple[float, float]:
-    """Requests for each second of the server's CPU, and for each second of the clock."""
-    before = cpu_s(server.pid)
-    request = _bytes(name, server, body)
-    if connections == 1:
-        load = uvloop.run(one_by_one(server.address, request, seconds=SECONDS))
-    else:
-        load = uvloop.run(drive(server.address, request, connections=connections, seconds=SECONDS))
-    used = cpu_s(server.pid) - before
-    assert load.failed == 0, f"{load.failed} of {load.answered} requests to {server} failed: {load.why!r}"
-    return load.answered / max(used, 0.01), load.answered / load.seconds
-
-
-def _bytes(name: str, server: Server, body: dict[str, Any]) -> bytes:
-    return request_of({**body, "model": server.model.format(name) or body["model"]}, server.key, server.path)
-
-
 def compare(name: str, body: dict[str, Any], servers: dict[str, Server], connections: int) -> dict[str, Any]:
     """Alternating rounds of every server; the medians. Nothing counts of a short first one: a server that touches its
     memory for the first time stands still while a virtual machine's host finds some."""
     found: dict[str, list[tuple[float, float]]] = {server: [] for server in servers}
-    for each in servers.values():
-        uvloop.run(drive(each.address, _bytes(name, each, body), connections=connections, seconds=WARM_S))
+    requests = {
+        server: request_of({**body, "model": who.model.format(name) or body["model"]}, who.key, who.path)
+        for server, who in servers.items()
+    }
+    for server, who in servers.items():
+        uvloop.run(drive(who.address, requests[server], connections=connections, seconds=WARM_S))
     for number in range(ROUNDS):
         print(f"· {name}, round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
-        for server in servers:
-            found[server].append(measure(name, servers[server], body, connections))
+        for server, who in servers.items():
+            found[server].append(work(who, requests[server], connections=connections, seconds=SECONDS))
     return {
         server: {
             "per_cpu_second": round(statistics.median(work for work, _ in rounds), 3),

@@ -121,10 +121,10 @@ class Flow:
 
     def lost(self, error: OpenmaasError) -> None:
         """The engine broke off. Part of ``Sink``."""
-        if self._stream is not None and self._stream.ended:
-            self.end()  # it had said its last word
-            return
         if self._stream is not None:
+            if self._stream.ended:  # it had said its last word
+                self.end()
+                return
             self._usage = self._stream.usage
         self._break(error)
 

@@ -19,8 +19,6 @@ from openmaas.dialects.dialect import shown
 
 _DONE = b"data: [DONE]"
 _BYTES_A_TOKEN = 4  #: of an estimate
-
-
 #: What an event says that ends a choice; the others say null.
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 
