@@ -33,6 +33,8 @@ SECONDS = 3.0
 WARM_S = 1.0
 CONNECTIONS = 32
 PACED_CONNECTIONS = 128
+#: The requests that every gateway passes on.
+PASSED = ("plain", "large", "stream", "paced")
 RESULT = Path(__file__).parent / "latest.json"
 EMBEDDED = "smollm2-135m"
 
@@ -51,10 +53,13 @@ def bodies(model: str = "echo") -> dict[str, dict[str, Any]]:
     }
 
 
-def compare(name: str, body: dict[str, Any], servers: dict[str, Server], connections: int) -> dict[str, Any]:
+def compare(
+    name: str, body: dict[str, Any], servers: dict[str, Server], connections: int | None = None
+) -> dict[str, Any]:
     """Alternating rounds of every server; the medians. Nothing counts of a short first one: a server that touches its
     memory for the first time stands still while a virtual machine's host finds some."""
     found: dict[str, list[tuple[float, float]]] = {server: [] for server in servers}
+    connections = connections or (PACED_CONNECTIONS if name == "paced" else CONNECTIONS)
     requests = {
         server: request_of({**body, "model": who.model.format(name) or body["model"]}, who.key, who.path)
         for server, who in servers.items()
@@ -82,33 +87,37 @@ def beside_proxies(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
         nginx(folder / "buffering", engine, buffers=True) as buffering,
         nginx(folder / "passing", engine, buffers=False) as passing,
     ):
-        servers = {"relay": ours, "nginx": passing}
-        with contextlib.ExitStack() as stack:
-            if SMG.exists():
-                cues = {name: body.get("user", "") for name, body in bodies().items()}
-                servers["smg"] = stack.enter_context(smg(folder, passing))
-                servers["tensorzero"] = stack.enter_context(tensorzero(folder, passing, cues))
-            else:
-                print("· smg and TensorZero are not here, their ratios are left out", file=sys.stderr)
-            for name in ("plain", "large", "stream", "paced"):
-                also = {"nginx_buffering": buffering} if name == "large" else {}
-                connections = PACED_CONNECTIONS if name == "paced" else CONNECTIONS
-                figures[name] = compare(name, bodies()[name], {**servers, **also}, connections)
-        ratios = {
-            f"{name}_vs_{peer}": _ratio(figures[name], "relay", peer)
-            for name in figures
-            for peer in figures[name]
-            if peer != "relay"
-        }
-        if LITELLM.exists():
-            with litellm(folder, passing) as peer:
-                servers = {"relay": ours, "litellm": peer}
-                figures["plain_litellm"] = compare("plain_litellm", bodies()["plain"], servers, CONNECTIONS)
-            ratios["plain_vs_litellm"] = _ratio(figures["plain_litellm"], "relay", "litellm")
-        else:
-            print("· LiteLLM is not here, its ratio is left out", file=sys.stderr)
+        for name in PASSED:
+            servers = {"relay": ours, "nginx": passing, **({"nginx_buffering": buffering} if name == "large" else {})}
+            figures[name] = compare(name, bodies()[name], servers)
+        for gateway, (starts, names) in _gateways(folder, passing).items():
+            with starts as peer:  # one at a time: beside two of them the relay stood still, see docs/diary.md
+                for name in names:
+                    figures[f"{name}_{gateway}"] = compare(name, bodies()[name], {"relay": ours, gateway: peer})
         alone = relay.measure(ours, engine)
+    ratios = {
+        f"{name.partition('_')[0]}_vs_{peer}": _ratio(figures[name], "relay", peer)
+        for name in figures
+        for peer in figures[name]
+        if peer != "relay"
+    }
     return {**ratios, **alone.pop("ratios")}, {**figures, "alone": alone}
+
+
+def _gateways(
+    folder: Path, upstream: Server
+) -> dict[str, tuple[contextlib.AbstractContextManager[Server], tuple[str, ...]]]:
+    """Those that are here: how each is started, and what it is asked."""
+    found: dict[str, tuple[contextlib.AbstractContextManager[Server], tuple[str, ...]]] = {}
+    if SMG.exists():
+        cues = {name: body.get("user", "") for name, body in bodies().items()}
+        found["smg"] = smg(folder, upstream), PASSED
+        found["tensorzero"] = tensorzero(folder, upstream, cues), PASSED
+    if LITELLM.exists():
+        found["litellm"] = litellm(folder, upstream), ("plain",)
+    for missing in {"smg", "tensorzero", "litellm"} - found.keys():
+        print(f"· {missing} is not here, its ratios are left out", file=sys.stderr)
+    return found
 
 
 def through_the_platform(folder: Path) -> tuple[dict[str, float], dict[str, Any]]:
