@@ -10,7 +10,7 @@ SEED   ?= 1
 RELAYS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test crash test-long mutants check bench clients setup-npm first-light docs lock clean
+.PHONY: help setup setup-browser serve test crash test-long mutants check bench clients setup-npm first-light docs lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,15 @@ setup: $(VENV)/.dev ## create the environment with everything the tests need
 # The extra of this name, when it has a lock: `make setup-glm` installs requirements/glm.txt.
 setup-%: $(VENV)/.%
 	@:
+
+# What the agent's tests drive and pip does not have: a browser, a display without a screen, Android's adb, Chinese letters.
+DEVICES = chromium xvfb adb fonts-wqy-microhei
+setup-browser: ## install Chromium, Xvfb and adb from Debian for the tests of agents (asks for root)
+	@command -v chromium >/dev/null && command -v Xvfb >/dev/null && command -v adb >/dev/null || { \
+	  echo "· installing $(DEVICES)"; \
+	  as=$$(test "$$(id -u)" = 0 || echo sudo); \
+	  $$as apt-get -qq update && DEBIAN_FRONTEND=noninteractive $$as apt-get -qq -y install --no-install-recommends $(DEVICES) >/dev/null || \
+	  echo "They could not be installed; the tests that drive them will be skipped."; }
 
 serve: $(VENV)/.serve ## serve a metered chat API on a real model (PORT, DATA, MODEL)
 	@exec $(BIN)/openmaas serve --port $(PORT) --data $(DATA) $(if $(MODEL),--model $(MODEL))
@@ -130,7 +139,7 @@ docs: $(VENV)/.dev ## regenerate the pages that are made from the code
 
 COMPILE = $(VENV)-lock/bin/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-emit-trusted-host --no-header --no-annotate --unsafe-package torch
-EXTRAS  = postgres valkey documents parquet knowledge glm openvino oracle
+EXTRAS  = postgres valkey documents parquet knowledge glm openvino apps oracle
 # A lock of an extra begins with serve.txt and holds what it adds. `dev` has every extra, so it is resolved first and
 # the others take its versions: whichever are installed together agree.
 ADDED = awk 'NR == FNR { seen[$$1]; next } /^[^ ]/ { added = !/^\#/ && !($$1 in seen) } added' requirements/serve.txt

@@ -13,14 +13,15 @@ public message, ``code`` its stable name, ``hint`` the next step. Dialects turn 
     │   ├── NotAllowed               ScopeMissing · ModelNotAllowed · PlanMissing
     │   ├── NotFound                 ModelUnknown · ThingUnknown · PathUnknown · MethodUnknown
     │   ├── Conflict                 AlreadyThere · IdempotencyKeyReused · IdempotencyOutcome
-    │   │                            LeaseLost
+    │   │                            LeaseLost · CannotAct
     │   ├── InsufficientFunds        FundsMissing · PlanExhausted · CycleExhausted · OverPlan · BudgetExceeded
     │   ├── LimitReached             OverLimit
     │   ├── ClientLeft
     │   ├── ExtraMissing
     │   └── SettingInvalid
     └── Failed                       we can mend it
-        ├── EngineFailed             EngineTimedOut · CallMissing
+        ├── EngineFailed             EngineTimedOut · CallMissing · AnswerUnreadable
+        ├── DeviceLost
         ├── Overloaded               Draining · NoReplica · QueueFull · StaleView
         ├── JournalFull
         ├── StoreFailed
@@ -384,6 +385,12 @@ class ClientLeft(Refused):
     code = "client_left"
 
 
+class CannotAct(Conflict):
+    """The device cannot do that."""
+
+    code = "cannot_act"
+
+
 class ExtraMissing(Refused):
     """This installation lacks an optional part."""
 
@@ -411,10 +418,24 @@ class CallMissing(EngineFailed):
     hint = "What it generated is billed. Allow more tokens, or let the model choose with tool_choice auto."
 
 
+class AnswerUnreadable(EngineFailed):
+    """The model's answer names no action that can be read."""
+
+    code = "answer_unreadable"
+    hint = "Answer again, in the form that was asked for."
+
+
 class EngineTimedOut(EngineFailed):
     """The model's engine did not answer in time."""
 
     code = "engine_timeout"
+
+
+class DeviceLost(Failed):
+    """The device no longer answers."""
+
+    code = "device_lost"
+    hint = "See that it is on and connected, then begin the task again."
 
 
 class Overloaded(Failed):

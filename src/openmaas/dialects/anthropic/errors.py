@@ -35,6 +35,7 @@ TABLE: dict[type[OpenmaasError], tuple[int, str]] = {
     e.SettingInvalid: (400, "invalid_request_error"),
     e.Failed: (500, "api_error"),
     e.EngineFailed: (502, "api_error"),
+    e.DeviceLost: (502, "api_error"),
     e.EngineTimedOut: (504, "timeout_error"),
     e.Overloaded: (529, "overloaded_error"),
     e.JournalFull: (529, "overloaded_error"),

@@ -35,6 +35,7 @@ TABLE: dict[type[OpenmaasError], tuple[int, str]] = {
     e.LimitReached: (429, "rate_limit_error"),
     e.Failed: (500, "server_error"),
     e.EngineFailed: (502, "server_error"),
+    e.DeviceLost: (502, "server_error"),
     e.EngineTimedOut: (504, "server_error"),
     e.Overloaded: (503, "server_error"),
     e.QueueFull: (429, "rate_limit_error"),

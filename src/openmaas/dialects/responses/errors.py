@@ -31,6 +31,7 @@ TABLE: dict[type[OpenmaasError], str] = {
     e.SettingInvalid: "invalid_prompt",
     e.Failed: "server_error",
     e.EngineFailed: "server_error",
+    e.DeviceLost: "server_error",
     e.Overloaded: "server_error",
     e.QueueFull: "rate_limit_exceeded",
     e.JournalFull: "server_error",

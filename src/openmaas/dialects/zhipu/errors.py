@@ -102,6 +102,7 @@ TABLE: dict[type[OpenmaasError], Row] = {
     e.ExtraMissing: Row(400, "1221", "该 API 在本服务中未开放。", "This API is not available on this installation."),
     e.Failed: Row(500, "500", *_INTERNAL),
     e.EngineFailed: Row(500, "1234", *_NETWORK),
+    e.DeviceLost: Row(500, "1234", *_NETWORK),
     e.Overloaded: Row(429, "1305", *_BUSY),
     e.NoReplica: Row(429, "1312", *_BUSY),
     e.Draining: Row(503, "1305", *_BUSY),

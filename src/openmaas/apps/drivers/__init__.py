@@ -1,0 +1,1 @@
+"""Devices that a person operates through a screen, behind one contract: phones, browsers, desktops."""
