@@ -344,3 +344,19 @@ FORGET_INTERVAL_S = 3_600.0  #: how often they are forgotten; nothing waits for 
 # ── the simulator ─────────────────────────────────────────────────────────────────────────────────────────────────
 BURST_STEPS_MAX = 32  #: steps of an engine taken together: a relay, too, hears of tokens in pieces
 REPLICAS_SIMULATED_MAX = 4_096  #: each arrival looks at all of them: two milliseconds for a thousand
+
+# ── agents ────────────────────────────────────────────────────────────────────────────────────────────────────────
+ELEMENTS_MAX = 200  #: of a screen that a model is told: about 4,000 tokens; the rest is behind a scroll
+ELEMENT_CHARS_MAX = 200  #: of an element's text: enough to know it by; the picture shows the rest
+STILL_LOOK_S = 0.15  #: between two looks that must agree: longer than a frame of any animation that moves
+STILL_S_MAX = 3.0  #: a screen that moves longer than this is an animation, and is taken as it is
+STILL_SHARE = 0.002  #: of a still picture's points may differ: a cursor, a clock
+STEPS_MAX = 100  #: of a task when nobody says, as Open-AutoGLM
+READINGS_MAX = 3  #: answers in a row that cannot be read before the task has failed
+TURNS_KEPT = 12  #: turns a model sees word by word; older ones as a line each
+WAIT_S_MAX = 30.0  #: what one Wait may take: a page that needs longer is worth another look
+CALL_ENDS_MAX = 64  #: closing brackets at which an answer's call may end; a text to type may have some of its own
+CIRCLES_WINDOW = 20  #: actions looked back on for the same one on the same screen; …
+CIRCLES_TOLD = 3  #: … so often, and the model is told, …
+CIRCLES_END = 6  #: … and so often, and the task has failed
+ASKED_AGAIN_MAX = 3  #: times a request of an agent is sent again when the service is busy

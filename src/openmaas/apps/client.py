@@ -1,0 +1,117 @@
+"""The platform as an application sees it: a customer with a key. Every request is a request of its own, with a receipt.
+
+Who leaves closes the connection, and the engine stops: cancelling a task here needs nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import msgspec
+
+from openmaas.core.bounds import ASKED_AGAIN_MAX, CONNECT_TIMEOUT_S, FIRST_BYTE_TIMEOUT_S, RETRY_AFTER_S_DEFAULT
+from openmaas.core.errors import Failed, FieldInvalid, Refused
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A model's message and what it took. ``amount`` and ``currency`` are its receipt's, if there is one."""
+
+    message: dict[str, Any]
+    request_id: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    amount: Decimal = Decimal(0)
+    currency: str = ""
+
+
+class Platform:
+    """One service at ``url`` (with or without ``/v1``), asked with one key. Raises ``Refused`` and ``Failed``."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        if not self.url.startswith(("http://", "https://")):
+            raise FieldInvalid("it must be such as http://127.0.0.1:8080", field="url")
+        timeout = httpx.Timeout(FIRST_BYTE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        self._http = httpx.AsyncClient(base_url=self.url, headers={"authorization": f"Bearer {key}"}, timeout=timeout)
+
+    async def __aenter__(self) -> Platform:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def chat(self, body: Mapping[str, Any]) -> Answer:
+        """One answer, and its receipt if there is one. A busy service is asked again when it says."""
+        for again in range(ASKED_AGAIN_MAX + 1):
+            answer = await self._ask("POST", "/v1/chat/completions", body)
+            if answer.status_code not in (429, 503) or again == ASKED_AGAIN_MAX or not _passing(answer):
+                break
+            await asyncio.sleep(_retry_after_s(answer))
+        said = _json(answer)
+        try:
+            message = said["choices"][0]["message"]
+        except (KeyError, IndexError, TypeError):
+            raise Failed(f"{self.url} gave no choice in its answer; is it a chat service?") from None
+        used = said.get("usage") or {}
+        request_id = answer.headers.get("x-request-id", "")
+        receipt = await self._receipt(request_id)
+        return Answer(
+            message,
+            request_id,
+            used.get("prompt_tokens") or 0,
+            used.get("completion_tokens") or 0,
+            Decimal(str(receipt.get("amount", 0))),
+            str(receipt.get("currency", "")),
+        )
+
+    async def models(self) -> list[str]:
+        """The models that the key may use."""
+        return [str(each["id"]) for each in _json(await self._ask("GET", "/v1/models"))["data"]]
+
+    async def _receipt(self, request_id: str) -> dict[str, Any]:
+        """Of another service there is none, and that costs nothing to learn."""
+        if not request_id:
+            return {}
+        answer = await self._ask("GET", f"/v1/receipts/{request_id}")
+        return _json(answer) if answer.status_code == 200 else {}
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+        try:
+            return await self._http.request(method, path, json=body)
+        except httpx.TimeoutException:
+            raise Failed(f"{self.url} did not answer in time") from None
+        except httpx.HTTPError as error:
+            raise Failed(f"{self.url} does not answer ({error}); is `openmaas serve` running?") from None
+
+
+def _passing(answer: httpx.Response) -> bool:
+    """Whether it may be otherwise in a moment: an empty purse is a 429 in some dialects."""
+    return "retry-after" in answer.headers or answer.status_code == 503
+
+
+def _retry_after_s(answer: httpx.Response) -> float:
+    try:
+        return min(float(answer.headers.get("retry-after", RETRY_AFTER_S_DEFAULT)), 60.0)
+    except ValueError:
+        return RETRY_AFTER_S_DEFAULT
+
+
+def _json(answer: httpx.Response) -> dict[str, Any]:
+    """The body. Raises ``Refused`` below 500 and ``Failed`` above, in the service's words."""
+    try:
+        said = answer.json()
+    except ValueError:
+        raise Failed(f"{answer.url} does not speak JSON ({answer.status_code}); is it an openmaas?") from None
+    if answer.status_code >= 400:
+        error = said.get("error") if isinstance(said, dict) else None
+        told = error.get("message") if isinstance(error, dict) else None
+        raise (Refused if answer.status_code < 500 else Failed)(
+            str(told or f"{answer.url} answered {answer.status_code}")
+        )
+    if not isinstance(said, dict):
+        raise Failed(f"{answer.url} gave no object")
+    return said
