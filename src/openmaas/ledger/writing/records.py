@@ -86,4 +86,6 @@ def next_record(block: bytes, at: int) -> tuple[Record, int] | None:
 
 def has_record(block: bytes) -> bool:
     """True when a whole record stands anywhere in ``block``: what cannot be read before it was not the end."""
+    if not block.strip(b"\0"):
+        return False  # room that a writer had reserved: a dead relay leaves a megabyte, and they stay for months
     return any(next_record(block, found.start() - FRAME.size) for found in _BODY.finditer(block, FRAME.size))
