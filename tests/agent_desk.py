@@ -8,21 +8,15 @@ from typing import Any
 import msgspec
 
 from agent_script import Script, Step
-from openmaas.apps.agent import checking
 from openmaas.apps.agent.events import AnyEvent, Ended
-from openmaas.apps.agent.gate import Gate, Policy, Ruling
-from openmaas.apps.agent.grammars.grammar import Grammar, Setting
-from openmaas.apps.agent.grammars.table import GRAMMARS
-from openmaas.apps.agent.loop import Agent
-from openmaas.apps.agent.mind import Mind
+from openmaas.apps.agent.gate import Ruling
+from openmaas.apps.agent.loop import Thinker
 from openmaas.apps.agent.reins import Reins
-from openmaas.apps.agent.spending import Limits
 from openmaas.apps.agent.vault import Vault
-from openmaas.apps.agent.world import Device
+from openmaas.apps.agent.work import Order, work
 from openmaas.apps.client import Platform
 from openmaas.apps.drivers.driver import Driver
 from openmaas.apps.drivers.paper import Page, Paper, Thing
-from openmaas.core.clock import Clock
 
 #: A shop of three pages, and a page that is none of its.
 SHOP = {
@@ -64,16 +58,12 @@ class Desk:
         self.script = Script(steps, loops=more.pop("loops", False))
         self.driver: Driver = more.pop("driver", None) or Paper(more.pop("pages", SHOP))
         self.person = more.pop("person", None) or Human()
-        self.policy: Policy = more.pop("policy", Policy())
         self.vault: Vault = more.pop("vault", Vault())
-        self.limits: Limits = more.pop("limits", Limits())
-        self.checker: checking.Checker = more.pop("checker", None) or checking.Nobody()
-        self.grammar: Grammar = more.pop("grammar", GRAMMARS["choice"])
+        self.mind: Thinker | None = more.pop("mind", None)
         self.platform_at: tuple[str, str] | None = more.pop("platform_at", None)
-        self.model: str = more.pop("model", "scripted")
         self.events: list[AnyEvent] = []
         self.reins: Reins | None = None
-        assert not more, more
+        self.order: dict[str, Any] = {"model": "scripted", "grammar": "choice", "sees": False, **more}
 
     async def run(self, task: str = "Buy noodles.", told: Any = None) -> Ended:
         """The whole task. ``told`` hears each event, with this desk."""
@@ -83,26 +73,20 @@ class Desk:
             if told is not None:
                 told(self, event)
 
-        clock = Clock()
         self.reins = Reins()
         url, key = self.platform_at or (self.script.url, "key")
         with self.script:
             async with Platform(url, key) as platform:
-                setting = Setting(self.driver.kind, self.driver.acts, await self.driver.apps(), "2026-11-28")
-                mind = Mind(
-                    platform, self.model, self.grammar, setting, clock, sees=False, secrets_told=self.vault.told
-                )
-                agent = Agent(
-                    world=Device(self.driver, Gate(self.policy), self.vault, self.person, clock),
-                    mind=mind,
+                return await work(
+                    Order(task=task, **self.order),
+                    driver=self.driver,
+                    platform=platform,
                     person=self.person,
-                    reins=self.reins,
-                    checker=self.checker,
-                    limits=self.limits,
-                    clock=clock,
                     tell=tell,
+                    reins=self.reins,
+                    vault=self.vault,
+                    mind=self.mind,
                 )
-                return await agent.run(task)
 
     def told(self, kind: type[Any]) -> list[Any]:
         """The events of one kind."""

@@ -11,9 +11,7 @@ import pytest
 from agent_desk import SHOP, Desk, Human, does, pages
 from agent_script import Step
 from openmaas.apps.agent import events as e
-from openmaas.apps.agent.checking import Expected
-from openmaas.apps.agent.gate import Answer, Policy, Risk
-from openmaas.apps.agent.grammars.table import GRAMMARS
+from openmaas.apps.agent.gate import Risk
 from openmaas.apps.agent.reins import Nobody
 from openmaas.apps.agent.spending import Limits
 from openmaas.apps.agent.vault import Secret, Vault
@@ -41,14 +39,14 @@ def paper(desk: Desk) -> Paper:
 def test_a_task_is_done_and_what_it_claims_is_told_apart_from_what_is_verified() -> None:
     ended = run(Desk(BUYS))
     assert (ended.status, ended.verdict, ended.message) == ("done", e.Verdict.UNVERIFIED, "bought")
-    assert run(Desk(BUYS, checker=Expected(("on its way",)))).verdict is e.Verdict.VERIFIED
-    refuted = run(Desk(BUYS, checker=Expected(("refunded",))))
+    assert run(Desk(BUYS, expects=("on its way",))).verdict is e.Verdict.VERIFIED
+    refuted = run(Desk(BUYS, expects=("refunded",)))
     assert refuted.verdict is e.Verdict.REFUTED
     assert "refunded" in refuted.verdict_why
 
 
 def test_a_claim_without_a_deed_is_refuted() -> None:
-    ended = run(Desk([does("finish", message="bought", succeeded=True)], checker=Expected(("on its way",))))
+    ended = run(Desk([does("finish", message="bought", succeeded=True)], expects=("on its way",)))
     assert ended.verdict is e.Verdict.REFUTED
 
 
@@ -96,7 +94,7 @@ def test_what_the_gate_asks_a_person_may_refuse_and_nothing_is_paid() -> None:
 def test_what_the_policy_denies_nobody_is_asked() -> None:
     desk = Desk(
         [*BUYS[:3], does("finish", tells=["the policy forbids it"], message="", succeeded=False)],
-        policy=Policy({Risk.PAYMENTS: Answer.DENY}),
+        policy=("payments=deny",),
     )
     run(desk)
     assert paper(desk).page == "cart"
@@ -127,7 +125,7 @@ def test_a_secure_screen_is_handed_to_the_person() -> None:
     run(desk)
     assert "keeps its screen" in desk.person.heard[-1]
     assert [each.by for each in desk.told(e.Paused)] == ["secure"]
-    nobody = Desk(steps, pages=shop, person=Nobody(), policy=Policy(dict.fromkeys(Risk, Answer.ALLOW)))
+    nobody = Desk(steps, pages=shop, person=Nobody(), policy=tuple(f"{risk}=allow" for risk in Risk))
     assert run(nobody).status == "cancelled"
 
 
@@ -266,7 +264,7 @@ def test_each_grammar_buys_noodles(grammar: str) -> None:
             Step("bought"),
         ),
     }[grammar]
-    desk = Desk([tap, tap, tap, end], grammar=GRAMMARS[grammar], checker=Expected(("on its way",)))
+    desk = Desk([tap, tap, tap, end], grammar=grammar, expects=("on its way",))
     ended = run(desk)
     assert (ended.verdict, ended.message) == (e.Verdict.VERIFIED, "bought")
     assert [type(each) for each in paper(desk).done] == [Tap] * 3

@@ -38,7 +38,7 @@ class Began(Event, frozen=True, tag="began"):
 
 
 class Looked(Event, frozen=True, tag="looked"):
-    """An observation. ``picture`` is the PNG; a trace keeps it in a file of its own."""
+    """An observation. ``picture`` is the PNG; a trace keeps it in the file of this name."""
 
     app: str
     elements: tuple[Element, ...]
@@ -46,6 +46,7 @@ class Looked(Event, frozen=True, tag="looked"):
     still: bool = True
     secure: bool = False
     picture: bytes = b""
+    file: str = ""
 
 
 class Thought(Event, frozen=True, tag="thought"):
