@@ -1,0 +1,1 @@
+"""Android through the adb server: a driver, and what it knows of Android."""

@@ -1,0 +1,1 @@
+"""SimPhone: a simulated phone, not Android, that the real adb drives."""
