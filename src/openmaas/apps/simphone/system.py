@@ -34,7 +34,7 @@ class System:
         self.language = language
         self.settings = {"default_input_method": OWN_KEYBOARD}
         self.input_methods = (OWN_KEYBOARD, ADB_KEYBOARD) if adb_keyboard else (OWN_KEYBOARD,)
-        self.enabled = [OWN_KEYBOARD]
+        self.enabled = [*self.input_methods]  # as who installs one does
         self.files: dict[str, bytes] = {}
 
     @property
