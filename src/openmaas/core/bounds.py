@@ -378,3 +378,15 @@ SIMPHONE_PAGE_TIMEOUT_S = 30.0  #: a page of its world is there by then: they co
 SIMPHONE_TOUCH_STEP_MS = 16  #: a finger is where it is told to be so often, as a screen with 60 Hz
 SIMPHONE_PRESS_MS = 500  #: a finger that rests so long has pressed, as Android has it
 SIMPHONE_DUMP_TEXTS_MAX = 2_000  #: nodes of its tree of elements
+# ── devices ───────────────────────────────────────────────────────────────────────────────────────────────────────
+GATE_HEAD_S = 30.0  #: a browser has sent a request's head within this
+GATE_CONNECT_S = 15.0  #: a name is resolved and answered within this, or it does not answer
+GATE_CONNECTIONS_MAX = 256  #: at the same time through the gate of one browser, which opens 32 to a proxy
+GATE_PIECE_BYTES = 64 * 1024  #: passed on at a time
+GATE_REFUSALS_MAX = 1_000  #: the last so many are remembered: a page that tries again and again fills no memory
+BROWSER_START_S = 60.0  #: a browser shows its first page within this, on a busy machine
+BROWSER_NAVIGATE_S = 30.0  #: a page answers and has been read within this
+BROWSER_ACT_S = 45.0  #: whatever is done, a page that lives has taken it within this
+BROWSER_PAGES_MAX = 20  #: tabs and popups of one browser; a page that opens more gets none
+BROWSER_ELEMENTS_MAX = 1_000  #: of one screen: more than fit into a model's context
+BROWSER_TEXT_MAX = 500  #: characters of an element's text or value; the rest is on the picture

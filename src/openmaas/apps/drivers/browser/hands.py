@@ -1,0 +1,110 @@
+"""Mouse and keyboard of a page, in pixels of the screenshot."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from playwright.async_api import Error, Page
+
+from openmaas.apps.drivers.acts import Act, Hover, Key, Point, Press, Scroll, Swipe, Tap, Type
+from openmaas.core.errors import CannotAct
+
+#: In Playwright's type.
+BUTTON_OF: dict[str, Literal["left", "middle", "right"]] = {"left": "left", "middle": "middle", "right": "right"}
+#: Where a swipe's mouse is seen on its way; a page that is dragged over hears of each.
+SWIPE_STEPS = 12
+#: A closed list opens in the page, where it is seen and tapped like the rest (CSS ``appearance: base-select``, Chromium
+#: 135). Before that version it opens where no picture shows it, and the keyboard alone chooses.
+OPEN_IN_PAGE = """([x, y]) => {
+  let [root, node] = [document, null];
+  for (;;) {
+    const hit = root.elementFromPoint(x, y);
+    if (!hit || hit === node) break;
+    node = hit;
+    if (hit.tagName === "IFRAME" && hit.contentDocument) {
+      const edge = hit.getBoundingClientRect();
+      [x, y, root] = [x - edge.left - hit.clientLeft, y - edge.top - hit.clientTop, hit.contentDocument];
+    } else if (hit.shadowRoot) root = hit.shadowRoot;
+    else break;
+  }
+  const list = node?.closest("select, label")?.control ?? node?.closest("select");
+  if (list?.tagName !== "SELECT" || list.multiple || list.size > 1) return;
+  const [home, view] = [list.getRootNode(), list.ownerDocument.defaultView];
+  if (home.openmaasLists) return;
+  home.openmaasLists = new view.CSSStyleSheet();
+  home.openmaasLists.replaceSync("select, ::picker(select) { appearance: base-select !important }");
+  home.adoptedStyleSheets = [...home.adoptedStyleSheets, home.openmaasLists];
+}"""
+#: Whether what has the focus takes text: a field, or something of the page's own making.
+TAKES_TEXT = """() => {
+  let node = document.activeElement;
+  while (node?.shadowRoot?.activeElement || node?.contentDocument?.activeElement)
+    node = node.shadowRoot?.activeElement ?? node.contentDocument.activeElement;
+  if (!node || node.ownerDocument.designMode === "on") return !!node;
+  if (node.tagName === "INPUT") return !["button", "submit", "reset", "checkbox", "radio", "image", "file"].includes(node.type);
+  const other = ["BODY", "HTML", "A", "BUTTON", "SUMMARY"].includes(node.tagName);
+  return node.isContentEditable || !other;
+}"""
+
+
+async def do(page: Page, act: Act, height: int, scale: float) -> None:
+    """Do what is done with mouse and keyboard on a screen of this height."""
+
+    async def move(to: Point, steps: int = 1) -> None:
+        await page.mouse.move((to.x + 0.5) / scale, (to.y + 0.5) / scale, steps=steps)
+
+    match act:
+        case Tap(at=at, button=button, count=count):
+            await page.evaluate(OPEN_IN_PAGE, [at.x / scale, at.y / scale])
+            await move(at)
+            which = BUTTON_OF[button]
+            for nth in range(1, count + 1):
+                await page.mouse.down(button=which, click_count=nth)
+                await page.mouse.up(button=which, click_count=nth)
+        case Press(at=at, duration_ms=duration_ms):
+            await move(at)
+            await page.mouse.down()
+            await asyncio.sleep(duration_ms / 1000)
+            await page.mouse.up()
+        case Hover(at=at):
+            await move(at)
+        case Swipe(start=start, end=end, duration_ms=duration_ms):
+            await move(start)
+            await page.mouse.down()
+            for step in range(1, SWIPE_STEPS + 1):
+                await asyncio.sleep(duration_ms / 1000 / SWIPE_STEPS)
+                part = step / SWIPE_STEPS
+                await move(Point(round(start.x + (end.x - start.x) * part), round(start.y + (end.y - start.y) * part)))
+            await page.mouse.up()
+        case Scroll(at=at, direction=direction, amount=amount):
+            await move(at)
+            way = amount * height / 10 / scale
+            dx, dy = {"up": (0, -1), "down": (0, 1), "left": (-1, 0), "right": (1, 0)}[direction]
+            await page.mouse.wheel(dx * way, dy * way)
+        case Type(text=text, clear=clear):
+            if not await page.evaluate(TAKES_TEXT):
+                raise CannotAct("nothing that takes text has the focus: tap a field first")
+            if clear:
+                await page.keyboard.press("Control+a")
+                await page.keyboard.press("Delete")
+            await page.keyboard.type(text)
+        case Key(keys=keys):
+            await _chord(page, keys)
+        case _:
+            raise AssertionError(act)
+
+
+async def _chord(page: Page, keys: tuple[str, ...]) -> None:
+    held = []
+    try:
+        for key in keys:
+            try:
+                await page.keyboard.down(key)
+                held.append(key)
+            except Error:
+                # Of no key that a keyboard of the United States has.
+                await page.keyboard.insert_text(key)
+    finally:
+        for key in reversed(held):
+            await page.keyboard.up(key)

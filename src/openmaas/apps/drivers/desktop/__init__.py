@@ -1,0 +1,1 @@
+"""A desktop as a device: whatever an X server shows."""
