@@ -33,7 +33,9 @@ async def browser(url: str, *allowed: str, **plan: object) -> AsyncIterator[Brow
     if shutil.which("chromium") is None:
         pytest.skip("no chromium: make setup-browser")
     width, height = SIZE
-    asked = Plan(home=url, allowed=(urlsplit(url).netloc, *allowed), width=width, height=height, **plan)  # type: ignore[arg-type]
+    asked = Plan(
+        home=url, allowed=tuple(filter(None, (urlsplit(url).netloc, *allowed))), width=width, height=height, **plan
+    )  # type: ignore[arg-type]
     driver = await open_browser(asked)
     try:
         yield driver

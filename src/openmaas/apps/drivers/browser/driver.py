@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
 from importlib.resources import files as package_files
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -35,6 +35,7 @@ from openmaas.core.bounds import (
 from openmaas.core.errors import CannotAct, DeviceLost
 
 ACTS: frozenset[type[Act]] = frozenset({Tap, Press, Hover, Swipe, Scroll, Type, Key, Back, Home, Launch})
+T = TypeVar("T")
 WEB = {"http": 80, "https": 443}
 READ = package_files(__package__).joinpath("page.js").read_text()
 
@@ -93,6 +94,7 @@ class Browser:
         self._lost = asyncio.Event()
         self._asked = asyncio.Event()  # a dialog has come since the last act began
         self._pages: list[Page] = []
+        self._front_page: Page | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
         self._picture = b""
         context.on("close", lambda _: self._lost.set())
@@ -103,20 +105,22 @@ class Browser:
     async def look(self) -> Screen:
         """The page in front: its elements first, then its picture."""
         async with self._living():
-            while True:
-                page = await self._front()
-                try:
-                    found = await page.evaluate(READ, [BROWSER_ELEMENTS_MAX, BROWSER_TEXT_MAX])
-                    png = await page.screenshot(animations="allow", caret="initial", timeout=BROWSER_ACT_S * 1000)
-                    break
-                except Error:
-                    # It is on its way to another page, or gone: whichever is in front in a moment is looked at.
-                    if self._lost.is_set():
-                        raise
-                    await asyncio.sleep(0.05)
-            self._picture = png
+            while (read := await self._unless_asked(self._read(await self._front()))) is None:
+                pass
+        found, self._picture = read
         elements = tuple(self._element(raw) for raw in found["elements"])
-        return Screen(png, self.plan.width, self.plan.height, found["url"], found["title"], elements)
+        return Screen(self._picture, self.plan.width, self.plan.height, found["url"], found["title"], elements)
+
+    async def _read(self, page: Page) -> tuple[dict[str, Any], bytes] | None:
+        try:
+            found = await page.evaluate(READ, [BROWSER_ELEMENTS_MAX, BROWSER_TEXT_MAX])
+            return found, await page.screenshot(animations="allow", caret="initial", timeout=BROWSER_ACT_S * 1000)
+        except Error:
+            if self._lost.is_set():
+                raise
+            # It is on its way to another page, or gone: whichever is in front in a moment is looked at.
+            await asyncio.sleep(0.05)
+            return None
 
     def _element(self, raw: dict[str, Any]) -> Element:
         left, top, width, height = (value * self.plan.scale for value in raw.pop("box"))
@@ -129,24 +133,27 @@ class Browser:
         check(act, self.acts, self.plan.width, self.plan.height)
         async with self._living():
             page = await self._front()
-            self._asked.clear()
-            doing = asyncio.ensure_future(self._do(page, act))
-            asked = asyncio.ensure_future(self._asked.wait())
             try:
-                await asyncio.wait((doing, asked), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                asked.cancel()
-                if not self._asked.is_set() and not doing.done():
-                    doing.cancel()
-            if not doing.done():
-                self._keep(doing)
-                return
-            try:
-                await doing
+                await self._unless_asked(self._do(page, act))
             except Error:
                 # A page that closes when it is tapped has taken it.
                 if not page.is_closed() or await self._is_lost():
                     raise
+
+    async def _unless_asked(self, doing: Coroutine[Any, Any, T]) -> T | None:
+        """What comes of it; none if a dialog comes first, for until it is answered its page takes and tells nothing."""
+        self._asked.clear()
+        done = asyncio.ensure_future(doing)
+        asked = asyncio.ensure_future(self._asked.wait())
+        try:
+            await asyncio.wait((done, asked), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            done.cancel()
+            raise
+        finally:
+            asked.cancel()
+            self._keep(done)
+        return await done if done.done() else None
 
     async def _do(self, page: Page, act: Act) -> None:
         match act:
@@ -195,6 +202,10 @@ class Browser:
     async def _front(self) -> Page:
         if not self._pages:
             await self._context.new_page()
+        if self._front_page is not self._pages[-1]:
+            # One that has been behind another draws nothing until it is told.
+            self._front_page = self._pages[-1]
+            await self._front_page.bring_to_front()
         return self._pages[-1]
 
     def _came(self, page: Page) -> None:
@@ -209,9 +220,9 @@ class Browser:
         page.on("filechooser", lambda _: None)
 
     async def _ask(self, dialog: Dialog) -> None:
-        sheet = await sheets.show(self._context, self._picture)
+        sheet = await sheets.show(self._context, self._picture, dialog)
         self._asked.set()
-        await sheets.ask(sheet, dialog)
+        await sheets.pass_on(sheet, dialog)
 
     def _keep(self, task: asyncio.Future[Any]) -> None:
         """Let it end by itself; what becomes of it shows on the screen."""

@@ -42,9 +42,9 @@ TAKES_TEXT = """() => {
   while (node?.shadowRoot?.activeElement || node?.contentDocument?.activeElement)
     node = node.shadowRoot?.activeElement ?? node.contentDocument.activeElement;
   if (!node || node.ownerDocument.designMode === "on") return !!node;
-  if (node.tagName === "INPUT") return !["button", "submit", "reset", "checkbox", "radio", "image", "file"].includes(node.type);
-  const other = ["BODY", "HTML", "A", "BUTTON", "SUMMARY"].includes(node.tagName);
-  return node.isContentEditable || !other;
+  const not = ["button", "submit", "reset", "checkbox", "radio", "image", "file"];
+  if (node.tagName === "INPUT") return !not.includes(node.type);
+  return node.isContentEditable || !["BODY", "HTML", "A", "BUTTON", "SUMMARY"].includes(node.tagName);
 }"""
 
 
