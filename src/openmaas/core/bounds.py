@@ -360,6 +360,7 @@ CIRCLES_WINDOW = 20  #: actions looked back on for the same one on the same scre
 CIRCLES_TOLD = 3  #: … so often, and the model is told, …
 CIRCLES_END = 6  #: … and so often, and the task has failed
 ASKED_AGAIN_MAX = 3  #: times a request of an agent is sent again when the service is busy
+
 # ── devices ───────────────────────────────────────────────────────────────────────────────────────────────────────
 ADB_TIMEOUT_S = 60.0  #: one command on a phone: the elements of a long page take an old one ten seconds
 ADB_ANSWER_BYTES_MAX = 64 * 1024 * 1024  #: what one may write: a picture of 4K that does not compress has half of it
@@ -378,7 +379,6 @@ SIMPHONE_PAGE_TIMEOUT_S = 30.0  #: a page of its world is there by then: they co
 SIMPHONE_TOUCH_STEP_MS = 16  #: a finger is where it is told to be so often, as a screen with 60 Hz
 SIMPHONE_PRESS_MS = 500  #: a finger that rests so long has pressed, as Android has it
 SIMPHONE_DUMP_TEXTS_MAX = 2_000  #: nodes of its tree of elements
-# ── devices ───────────────────────────────────────────────────────────────────────────────────────────────────────
 GATE_HEAD_S = 30.0  #: a browser has sent a request's head within this
 GATE_CONNECT_S = 15.0  #: a name is resolved and answered within this, or it does not answer
 GATE_CONNECTIONS_MAX = 256  #: at the same time through the gate of one browser, which opens 32 to a proxy
@@ -396,3 +396,9 @@ DESKTOP_SETTLE_S = 0.3  #: one that answers none is given this, before keys have
 DESKTOP_WINDOWS_MAX = 200  #: told of one desktop
 DESKTOP_TEXT_MAX = 20_000  #: characters typed at once; a page of text has 3,000
 CLIPBOARD_S = 10.0  #: a program gives or takes what is on the clipboard within this
+SIM_COUNT_MAX = 20  #: of one thing in a simulated cart, and of seats in a booking: nobody in a task wants more
+SIM_PINS_WRONG_MAX = 3  #: wrong PINs after which the simulated bank is locked, as a card is
+SIM_MEMBERSHIP_CENTS = 990  #: what a simulated pop-up wants to sell, each month
+SIM_FORM_BYTES_MAX = 65_536  #: a form of a simulated page: its longest text in the longest encoding, and more
+SIM_TEXT_LENGTH_MAX = 4_000  #: characters of one field of such a form
+SIM_CLOSE_S = 1  #: how long a simulated world waits for the browser that looked at it to let go

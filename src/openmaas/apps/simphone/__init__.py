@@ -1,1 +1,1 @@
-"""SimPhone: a simulated phone, not Android, that the real adb drives."""
+"""SimPhone: a simulated phone, not Android. It speaks adb's wire, and its applications live in a world on a server."""

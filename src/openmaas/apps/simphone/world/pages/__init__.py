@@ -1,0 +1,1 @@
+"""The pages of each application: they show its state and call its functions."""
