@@ -177,6 +177,7 @@ READING = {
         "limits list",
     ),
     *("simulate", "calibrate", "sweep"),
+    *("phone", "computer", "traces report", "traces test", "traces replay"),
     *("invoices list", "invoices show", "ledger reconcile", "payers show"),
     *(
         f"{noun} list"

@@ -103,7 +103,7 @@ _TEST = '''"""Recorded: {task}"""
 
 from __future__ import annotations
 
-from openmaas.apps.agent.replay import replays
+from openmaas.apps.agent.recorded import replays
 
 DEVICE = {device!r}
 SAYS = {says!r}

@@ -1,4 +1,4 @@
-"""An agent put together from what was asked for: every face (terminal, API, bench) begins a task here, none elsewhere."""
+"""An agent put together from what was asked for: every face (terminal, API, bench) begins a task here alone."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def work(
     order: Order,
     *,
     driver: Driver,
-    platform: Platform,
+    platform: Platform | None,
     person: Person,
     tell: Callable[[AnyEvent], object],
     reins: Reins | None = None,
@@ -55,7 +55,8 @@ async def work(
     mind: Thinker | None = None,
     clock: Clock | None = None,
 ) -> Ended:
-    """Do it. ``checker`` and ``mind`` stand in for what the order would make: a judge of the state, a replay.
+    """Do it. ``checker`` and ``mind`` stand in for what the order would make: a judge of the state, or a replay, which
+    needs no platform.
 
     Raises ``FieldInvalid`` for an order that cannot be.
     """
@@ -65,9 +66,12 @@ async def work(
     setting = Setting(driver.kind, driver.acts, await driver.apps(), today, order.language)
     sees = order.sees if order.sees is not None else grammar is not grammar_of("", "choice")
     tell(Began(at_ms=clock.wall_ms(), task=order.task, device=driver.name, kind=driver.kind, model=order.model))
+    if mind is None:
+        assert platform is not None
+        mind = Mind(platform, order.model, grammar, setting, clock, sees=sees, secrets_told=vault.told)
     agent = Agent(
         world=Device(driver, gate, vault, person, clock),
-        mind=mind or Mind(platform, order.model, grammar, setting, clock, sees=sees, secrets_told=vault.told),
+        mind=mind,
         person=person,
         reins=reins or Reins(),
         checker=checker or _checker(order, platform),
@@ -78,7 +82,7 @@ async def work(
     return await agent.run(order.task)
 
 
-def _checker(order: Order, platform: Platform) -> Checker:
+def _checker(order: Order, platform: Platform | None) -> Checker:
     if order.expects:
         return Expected(order.expects)
-    return Second(platform, order.checker) if order.checker else Nobody()
+    return Second(platform, order.checker) if order.checker and platform else Nobody()

@@ -1,0 +1,183 @@
+"""A person in a terminal and an agent at work: every event is a line, questions are asked there, ^C has the reins."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from openmaas.apps.agent import events as e
+from openmaas.apps.agent.gate import Ruling
+from openmaas.apps.agent.reins import Cancelled, Nobody, Person, Reins
+from openmaas.apps.agent.replay import Replay, kept
+from openmaas.apps.agent.spending import Limits
+from openmaas.apps.agent.trace import Recorder, read_trace
+from openmaas.apps.agent.vault import read_secrets
+from openmaas.apps.agent.work import Order, work
+from openmaas.apps.client import Platform
+from openmaas.apps.opening import opened
+from openmaas.core.errors import FieldInvalid
+
+
+class Asked:
+    """The person at this terminal."""
+
+    async def agree(self, action: str, ruling: Ruling) -> bool:
+        """Yes or no, typed."""
+        return bool(await _typed(click.confirm, f"{action}\n  {'; '.join(ruling.why)}\nDo it?"))
+
+    async def answer(self, question: str) -> str:
+        """A line."""
+        return str(await _typed(click.prompt, question or "The agent asks which"))
+
+    async def take_over(self, reason: str) -> None:
+        """Enter, when the person has done it."""
+        await _typed(
+            click.prompt,
+            f"Your turn: {reason or 'do the next part by hand'}. Enter when done",
+            default="",
+            show_default=False,
+        )
+
+
+async def _typed(ask: Callable[..., Any], question: str, **more: Any) -> Any:
+    try:
+        return await asyncio.to_thread(ask, question, err=True, **more)
+    except click.Abort:
+        raise Cancelled("nobody answered") from None
+
+
+def work_in_terminal(task: str, device: str, as_json: bool, said: dict[str, Any]) -> None:
+    """Do a task. Exit code 0 for a claim that was not refuted, 1 otherwise, 130 when it was cancelled."""
+    order = Order(
+        task=task,
+        model=said["model"],
+        grammar=said["grammar"],
+        sees=said["sees"],
+        language=said["language"],
+        policy=said["policy"],
+        expects=said["expect"],
+        checker=said["checker"],
+        limits=Limits(said["steps"], said["tokens"], said["seconds"], said["money"]),
+    )
+    person: Person = Nobody() if said["alone"] else Asked()
+    vault = read_secrets(_secret(each) for each in said["secret"])
+
+    async def run() -> e.Ended:
+        with ExitStack() as stack:
+            tell = _teller(as_json, said["trace"], stack)
+            async with (
+                opened(device, order.language, said.get("allow", ())) as driver,
+                Platform(said["url"], said["key"]) as platform,
+            ):
+                reins = Reins()
+                _hold(reins, said["alone"])
+                return await work(
+                    order, driver=driver, platform=platform, person=person, tell=tell, reins=reins, vault=vault
+                )
+
+    sys.exit(_code(asyncio.run(run())))
+
+
+def replay_in_terminal(trace: Path, device: str, expect: tuple[str, ...], as_json: bool) -> None:
+    """Play a trace again; the person is asked what they were asked then."""
+    task, actions = kept(read_trace(trace))
+
+    async def run() -> e.Ended:
+        with ExitStack() as stack:
+            tell = _teller(as_json, None, stack)
+            async with opened(device) as driver:
+                reins = Reins()
+                _hold(reins, False)
+                order = Order(task=task, model="", expects=expect)
+                return await work(
+                    order, driver=driver, platform=None, person=Asked(), tell=tell, reins=reins, mind=Replay(actions)
+                )
+
+    sys.exit(_code(asyncio.run(run())))
+
+
+def _secret(said: str) -> tuple[str, str]:
+    named, _, variable = said.rpartition("=")
+    value = os.environ.get(variable, "")
+    if not named or not value:
+        raise FieldInvalid(f"--secret {said}: it is NAME@APP=VARIABLE, of a variable that has a value", field="secret")
+    return named, value
+
+
+def _hold(reins: Reins, alone: bool) -> None:
+    """^C pauses and asks whether to go on; a second one ends the task, as the first does when nobody is there."""
+
+    def held() -> None:
+        if alone or reins.paused:
+            reins.cancel()
+            return
+        reins.pause()
+        click.echo("\npaused after this step; ^C again ends the task, Enter goes on", err=True)
+        asyncio.get_running_loop().add_reader(sys.stdin, resumed)
+
+    def resumed() -> None:
+        asyncio.get_running_loop().remove_reader(sys.stdin)
+        sys.stdin.readline()
+        reins.resume()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, held)
+
+
+def _teller(as_json: bool, trace: Path | None, stack: ExitStack) -> Callable[[e.AnyEvent], None]:
+    recorder = Recorder(trace) if trace else None
+    if recorder:
+        stack.callback(recorder.close)
+
+    def tell(event: e.AnyEvent) -> None:
+        if recorder:
+            recorder.tell(event)
+        if as_json:
+            shown = msgspec.structs.replace(event, picture=b"") if isinstance(event, e.Looked) else event
+            click.echo(msgspec.json.encode(shown).decode())
+        elif line := told(event):
+            click.echo(line)
+
+    return tell
+
+
+def told(event: e.AnyEvent) -> str:
+    """An event as a line for a person; empty for what the next one says anyway."""
+    match event:
+        case e.Began():
+            return f"{event.device}: {event.task}"
+        case e.Thought(thinking=thinking, action=action):
+            return f"{event.step}. {action}" + (f"  — {' '.join(thinking.split())[:160]}" if thinking else "")
+        case e.Acted(outcome=outcome):
+            return f"   {outcome}"
+        case e.Misread(why=why):
+            return f"   not read: {why}"
+        case e.Gated(ruling=ruling, agreed=agreed):
+            word = {None: "denied by the policy", True: "agreed", False: "refused"}[agreed]
+            return f"   gate: {', '.join(ruling.risks)}: {word}"
+        case e.Nudged(times=times):
+            return f"   the same {times} times on the same screen"
+        case e.Paused(by=by, reason=reason):
+            return f"   paused ({by}) {reason}".rstrip()
+        case e.Ended():
+            verdict = (
+                f": {event.verdict} ({event.verdict_why})" if event.verdict else f" ({event.why})" if event.why else ""
+            )
+            cost = f"{event.steps} steps, {event.tokens} tokens, {event.amount} {event.currency}".rstrip()
+            return f"{event.status}{verdict}: {event.message}\n{cost}, {event.took_ms / 1000:.1f} s"
+        case _:
+            return ""
+
+
+def _code(ended: e.Ended) -> int:
+    if ended.status == "cancelled":
+        return 130
+    return 0 if ended.status == "done" and ended.verdict is not e.Verdict.REFUTED else 1
