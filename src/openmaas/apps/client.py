@@ -45,12 +45,8 @@ class Platform:
         await self._http.aclose()
 
     async def chat(self, body: Mapping[str, Any]) -> Answer:
-        """One answer, and its receipt if there is one. A busy service is asked again when it says."""
-        for again in range(ASKED_AGAIN_MAX + 1):
-            answer = await self._ask("POST", "/v1/chat/completions", body)
-            if answer.status_code not in (429, 503) or again == ASKED_AGAIN_MAX or not _passing(answer):
-                break
-            await asyncio.sleep(_retry_after_s(answer))
+        """One answer, and its receipt if there is one."""
+        answer = await self._ask("POST", "/v1/chat/completions", body)
         said = _json(answer)
         try:
             message = said["choices"][0]["message"]
@@ -73,24 +69,30 @@ class Platform:
         return [str(each["id"]) for each in _json(await self._ask("GET", "/v1/models"))["data"]]
 
     async def _receipt(self, request_id: str) -> dict[str, Any]:
-        """Of another service there is none, and that costs nothing to learn."""
+        """Empty of a service that has none. Raises like a request: what something cost is not guessed to be nothing."""
         if not request_id:
             return {}
         answer = await self._ask("GET", f"/v1/receipts/{request_id}")
-        return _json(answer) if answer.status_code == 200 else {}
+        return {} if answer.status_code == 404 else _json(answer)
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
-        try:
-            return await self._http.request(method, path, json=body)
-        except httpx.TimeoutException:
-            raise Failed(f"{self.url} did not answer in time") from None
-        except httpx.HTTPError as error:
-            raise Failed(f"{self.url} does not answer ({error}); is `openmaas serve` running?") from None
+        """An answer, whatever it says; of a service that is busy the first that is not, or the last of a few."""
+        for again in range(ASKED_AGAIN_MAX + 1):
+            try:
+                answer = await self._http.request(method, path, json=body)
+            except httpx.TimeoutException:
+                raise Failed(f"{self.url} did not answer in time") from None
+            except httpx.HTTPError as error:
+                raise Failed(f"{self.url} does not answer ({error}); is `openmaas serve` running?") from None
+            if not _passing(answer) or again == ASKED_AGAIN_MAX:
+                break
+            await asyncio.sleep(_retry_after_s(answer))
+        return answer
 
 
 def _passing(answer: httpx.Response) -> bool:
     """Whether it may be otherwise in a moment: an empty purse is a 429 in some dialects."""
-    return "retry-after" in answer.headers or answer.status_code == 503
+    return answer.status_code == 503 or (answer.status_code == 429 and "retry-after" in answer.headers)
 
 
 def _retry_after_s(answer: httpx.Response) -> float:
