@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from devices import WAIT_S, adb_server, element, needs, world
+from openmaas.apps.drivers import hierarchy
 from openmaas.apps.drivers.acts import Launch, Tap, Type
-from openmaas.apps.drivers.adb import hierarchy, keyboard, packages, server, window
+from openmaas.apps.drivers.adb import keyboard, packages, server, window
 from openmaas.apps.drivers.adb.android import Android, open_android
 from openmaas.apps.drivers.driver import Box
 from openmaas.apps.simphone.glass import chromium
@@ -223,7 +224,7 @@ UI hierchary dumped to: /dev/tty"""
 
 
 def test_a_row_is_called_by_its_texts_and_a_button_in_it_stays_one() -> None:
-    found = hierarchy.elements(DUMP, 1080, 2400)
+    found = hierarchy.of_dump(DUMP, 1080, 2400)
     assert [(each.role, each.text, each.place) for each in found] == [
         ("button", "Noodles ¥ 18", "com.shop:id/row"),
         ("button", "Buy", "AppCompatButton"),
@@ -239,7 +240,7 @@ def test_a_row_is_called_by_its_texts_and_a_button_in_it_stays_one() -> None:
 
 @pytest.mark.parametrize("dump", ["", "ERROR: could not get idle state.", "<hierarchy><node></hierarchy>"])
 def test_a_tree_that_cannot_be_had_is_empty(dump: str) -> None:
-    assert hierarchy.elements(dump, 1080, 2400) == ()
+    assert hierarchy.of_dump(dump, 1080, 2400) == ()
 
 
 NEW = """  Window #3 Window{aa u0 StatusBar}:

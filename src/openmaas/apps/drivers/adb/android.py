@@ -10,9 +10,9 @@ import contextlib
 import re
 import shlex
 
-from openmaas.apps.drivers import picture
+from openmaas.apps.drivers import hierarchy, picture
 from openmaas.apps.drivers.acts import Act, Back, Home, Key, Launch, Point, Press, Scroll, Swipe, Tap, Type
-from openmaas.apps.drivers.adb import hierarchy, keycodes, packages, server, window
+from openmaas.apps.drivers.adb import keycodes, packages, server, window
 from openmaas.apps.drivers.adb.keyboard import CLEAR, Keyboard
 from openmaas.apps.drivers.checking import check
 from openmaas.apps.drivers.driver import Element, Screen
@@ -53,7 +53,7 @@ class Android:
         start = shot.find(picture.SIGNATURE)  # warnings may stand before it
         shown = await picture.read(shot[start:] if start >= 0 else picture.black(*self._size))
         self._size = shown.width, shown.height
-        self._elements = hierarchy.elements(tree, *self._size)
+        self._elements = hierarchy.of_dump(tree, *self._size)
         return Screen(
             png=shown.png,
             width=shown.width,

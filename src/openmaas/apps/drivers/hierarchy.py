@@ -1,4 +1,6 @@
-"""The tree that ``uiautomator dump`` writes, as the elements that a person could name.
+"""A phone's tree of views, as the elements that a person could name.
+
+The attributes are those of Android's ``uiautomator dump``; drivers of other phones give theirs the same names.
 
 A row that can be tapped and says nothing itself is called by the texts inside it, which then are no elements of their
 own: a list of a model's is short. What is not on the screen is left out.
@@ -33,12 +35,28 @@ ROLES = {
     "TextView": "text",
     "Tab": "tab",
     "MenuItem": "menuitem",
+    # HarmonyOS
+    "Text": "text",
+    "TextInput": "textbox",
+    "TextArea": "textbox",
+    "SearchField": "textbox",
+    "Checkbox": "checkbox",
+    "Toggle": "switch",
+    "Radio": "radio",
+    "Select": "combobox",
+    "Slider": "slider",
+    "Image": "image",
 }
 _BOUNDS = re.compile(r"\[(-?\d+),(-?\d+)\]\[(-?\d+),(-?\d+)\]")
 
 
-def elements(dump: str, width: int, height: int) -> tuple[Element, ...]:
-    """What the tree names on a screen of this size; nothing when the dump holds no tree."""
+def of_tree(tree: ElementTree.Element, width: int, height: int) -> tuple[Element, ...]:
+    """What the tree names on a screen of this size."""
+    return tuple(_Reading(width, height).inside(tree))
+
+
+def of_dump(dump: str, width: int, height: int) -> tuple[Element, ...]:
+    """The same of what uiautomator wrote; nothing when it wrote no tree."""
     start, end = dump.find("<hierarchy"), dump.rfind("</hierarchy>")
     if start < 0 or end < 0:
         return ()
@@ -46,7 +64,7 @@ def elements(dump: str, width: int, height: int) -> tuple[Element, ...]:
         tree = ElementTree.fromstring(dump[start : end + len("</hierarchy>")])  # noqa: S314 - expat bounds entities
     except ElementTree.ParseError:
         return ()
-    return tuple(_Reading(width, height).inside(tree))
+    return of_tree(tree, width, height)
 
 
 class _Reading:
