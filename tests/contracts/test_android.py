@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from PIL import Image
+from playwright.async_api import Browser
 
 from devices import WAIT_S, adb_server, element, needs, world
 from openmaas.apps.drivers import hierarchy
@@ -41,7 +42,9 @@ def adb_port() -> Iterator[int]:
 class Phones:
     """A phone with ADBKeyBoard and one without, each with a driver whose field has the focus."""
 
-    def __init__(self, phone: SimPhone, driver: Android, plain: Android) -> None:
+    def __init__(self, address: str, browser: Browser, phone: SimPhone, driver: Android, plain: Android) -> None:
+        self.address = address
+        self.browser = browser
         self.phone = phone
         self.driver = driver
         self.plain = plain
@@ -71,7 +74,7 @@ async def phones(adb_port: int) -> AsyncIterator[Phones]:
             await driver.do(Launch("试验"))
             await driver.do(Tap(element(await driver.look(), "Name").box.middle))
             opened.append((phone, driver))
-        yield Phones(*opened[0], opened[1][1])
+        yield Phones(address, browser, *opened[0], opened[1][1])
 
 
 async def value(driver: Android) -> str:
@@ -148,6 +151,21 @@ async def test_a_screen_that_is_kept_from_us_is_secure_black_and_empty(phones: P
 async def test_devices_are_listed_with_their_state(phones: Phones, adb_port: int) -> None:
     found = {each.serial: each for each in await server.devices(adb_port)}
     assert found[phones.phone.serial] == server.Device(phones.phone.serial, "device", "SimPhone")
+
+
+async def test_a_phone_that_went_away_and_came_back_is_connected_to_anew(phones: Phones, adb_port: int) -> None:
+    async with SimPhone(phones.address, phones.browser) as phone:
+        await server.connect(phone.serial, adb_port)
+    async with asyncio.timeout(WAIT_S):
+        while server.Device(phone.serial, "device", "SimPhone") in await server.devices(adb_port):
+            await asyncio.sleep(0.01)
+    with pytest.raises(DeviceLost, match=r"offline|not found"):
+        await open_android(phone.serial, adb_port)
+    async with SimPhone(phones.address, phones.browser, port=phone.port):
+        await server.connect(phone.serial, adb_port)
+        driver = await open_android(phone.serial, adb_port)
+        assert (await driver.look()).app == "sim.launcher"
+        await driver.close()
 
 
 async def test_a_device_that_is_not_there_is_named(adb_port: int) -> None:

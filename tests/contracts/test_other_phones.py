@@ -218,7 +218,7 @@ def refusal(status: int, error: str, message: str) -> Response:
     return JSONResponse({"value": {"error": error, "message": message, "traceback": ""}}, status_code=status)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def agent() -> Agent:
     return Agent()
 
@@ -239,13 +239,19 @@ def served(agent: Agent) -> Iterator[str]:
             thread.join()
 
 
-@pytest.fixture
-async def ios(agent: Agent) -> AsyncIterator[Ios]:
+@pytest.fixture(scope="module")
+async def opened(agent: Agent) -> AsyncIterator[Ios]:
     with served(agent) as address:
         driver = await open_ios(address)
-        agent.asked.clear()
         yield driver
         await driver.close()
+
+
+@pytest.fixture
+def ios(opened: Ios, agent: Agent) -> Ios:
+    """The driver, and an agent that was asked nothing yet."""
+    agent.asked.clear()
+    return opened
 
 
 async def test_an_iphone_s_source_becomes_elements_in_pixels(ios: Ios) -> None:
@@ -264,6 +270,7 @@ async def test_a_black_iphone_is_secure(ios: Ios, agent: Agent) -> None:
     assert not (await ios.look()).secure
     agent.colour = "black"
     assert (await ios.look()).secure
+    agent.colour = "white"
 
 
 def down(x: float, y: float, *then: dict[str, Any]) -> list[dict[str, Any]]:
@@ -330,7 +337,8 @@ async def test_what_an_iphone_cannot_do_is_said(ios: Ios) -> None:
     assert "微信" in await ios.apps()
 
 
-async def test_an_iphone_whose_session_or_program_is_gone_is_lost(agent: Agent) -> None:
+async def test_an_iphone_whose_session_or_program_is_gone_is_lost() -> None:
+    agent = Agent()
     with served(agent) as address:
         driver = await open_ios(address)
         agent.session = "other"

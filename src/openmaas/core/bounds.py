@@ -406,3 +406,4 @@ SIM_MEMBERSHIP_CENTS = 990  #: what a simulated pop-up wants to sell, each month
 SIM_FORM_BYTES_MAX = 65_536  #: a form of a simulated page: its longest text in the longest encoding, and more
 SIM_TEXT_LENGTH_MAX = 4_000  #: characters of one field of such a form
 SIM_CLOSE_S = 1  #: how long a simulated world waits for the browser that looked at it to let go
+SIMPHONE_NODES_MAX = 2_000  #: elements that it tells: no screen shows so many

@@ -23,7 +23,7 @@ _FILE_MODE = 0o100644
 _NO_SHELL = "SimPhone has no interactive shell: give a command, as in `adb shell input tap 10 10`\n"
 
 #: How the phone introduces itself.
-BANNER = "device::ro.product.name=simphone;ro.product.model=SimPhone;ro.product.device=simphone;features=shell_v2,cmd"
+BANNER = "device::ro.product.name=simphone;ro.product.model=SimPhone;ro.product.device=simphone;features=shell_v2"
 
 
 def services(system: System) -> Callable[[Stream], Awaitable[None]]:

@@ -39,7 +39,9 @@ async def chromium() -> AsyncIterator[Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         raise DeviceLost("there is no Chromium here: run `make setup-browser`")
-    arguments = ["--disable-background-networking", "--no-sandbox"][: 2 if os.geteuid() == 0 else 1]
+    arguments = ["--disable-background-networking"]
+    if os.geteuid() == 0:
+        arguments.append("--no-sandbox")  # it has none for root
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program, args=arguments)
         try:
@@ -51,9 +53,8 @@ async def chromium() -> AsyncIterator[Browser]:
 @contextlib.asynccontextmanager
 async def glass(browser: Browser, base_url: str) -> AsyncIterator[Glass]:
     """A screen that shows the home page of the world at this address."""
-    size = {"width": WIDTH // DENSITY, "height": HEIGHT // DENSITY}
     context = await browser.new_context(
-        viewport=size,  # type: ignore[arg-type]  # a TypedDict of just these
+        viewport={"width": WIDTH // DENSITY, "height": HEIGHT // DENSITY},
         device_scale_factor=DENSITY,
         has_touch=True,
         is_mobile=True,
@@ -93,17 +94,15 @@ class Glass:
         """A finger goes from one place to another. Where both are the same and it takes long, it presses."""
         async with self._finger:
             await self._touch("touchStart", start)
-            steps = max(1, duration_ms // bounds.SIMPHONE_TOUCH_STEP_MS)
-            for step in range(1, steps + 1):
-                await asyncio.sleep(duration_ms / steps / 1000)
-                if start != end:
-                    x, y = (a + (b - a) * step / steps for a, b in zip(start, end, strict=True))
-                    await self._touch("touchMove", (x, y))
-            if start == end and duration_ms >= bounds.SIMPHONE_PRESS_MS:
-                await self._page.evaluate(_PRESSED, [start[0] / DENSITY, start[1] / DENSITY])
-                await self._touch("touchCancel")  # so that it is no tap as well
-            else:
-                await self._touch("touchEnd")
+            lifted = "touchCancel"  # after a press, so that it is no tap as well, and when the command was cut off
+            try:
+                await self._move(start, end, duration_ms)
+                if start == end and duration_ms >= bounds.SIMPHONE_PRESS_MS:
+                    await self._page.evaluate(_PRESSED, [start[0] / DENSITY, start[1] / DENSITY])
+                else:
+                    lifted = "touchEnd"
+            finally:
+                await self._touch(lifted)
 
     async def text(self, text: str) -> None:
         """Put it into the field that has the focus; lost when there is none."""
@@ -149,6 +148,14 @@ class Glass:
                 return await self._page.evaluate(script)
             await self._page.wait_for_load_state("domcontentloaded")
         return await self._page.evaluate(script)
+
+    async def _move(self, start: tuple[float, float], end: tuple[float, float], duration_ms: int) -> None:
+        steps = max(1, duration_ms // bounds.SIMPHONE_TOUCH_STEP_MS)
+        for step in range(1, steps + 1):
+            await asyncio.sleep(duration_ms / steps / 1000)
+            if start != end:
+                x, y = (a + (b - a) * step / steps for a, b in zip(start, end, strict=True))
+                await self._touch("touchMove", (x, y))
 
     async def _touch(self, kind: str, *places: tuple[float, float]) -> None:
         points = [{"x": x / DENSITY, "y": y / DENSITY} for x, y in places]

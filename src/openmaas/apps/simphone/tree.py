@@ -4,6 +4,7 @@ places in pixels of the screen. What is outside of the screen, hidden or covered
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -106,9 +107,7 @@ def xml(package: str, nodes: Iterable[Mapping[str, Any]]) -> str:
     """The nodes as uiautomator writes them; without any, a screen that is kept from us."""
     root = ElementTree.Element("hierarchy", rotation="0")
     parent = root
-    for index, node in enumerate(nodes):
-        if index > bounds.SIMPHONE_DUMP_TEXTS_MAX:
-            break
+    for index, node in enumerate(itertools.islice(nodes, bounds.SIMPHONE_NODES_MAX)):
         left, top, right, bottom = node["bounds"]
         attributes = {name: _UNSAID.sub("", str(node.get(name) or "")) for name in _TEXTS}
         attributes |= {name: str(bool(node.get(name, name == "enabled"))).lower() for name in _TRUTHS}

@@ -46,10 +46,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 async def devices(port: int = PORT) -> tuple[Device, ...]:
     """Every device that the server knows, whatever its state."""
-    async with _asked(port, "host:devices-l") as (reader, _):
-        listed = (await _sized(reader)).decode(errors="replace")
     found = []
-    for line in listed.splitlines():
+    for line in (await _told(port, "host:devices-l")).splitlines():
         serial, state, *facts = line.split()
         models = [fact.removeprefix("model:") for fact in facts if fact.startswith("model:")]
         found.append(Device(serial, state, "".join(models)))
@@ -57,16 +55,21 @@ async def devices(port: int = PORT) -> tuple[Device, ...]:
 
 
 async def connect(address: str, port: int = PORT) -> None:
-    """Let the server connect to a device in the network, ``host:port``, unless it has."""
-    async with _asked(port, f"host:connect:{address}") as (reader, _):
-        said = (await _sized(reader)).decode(errors="replace")
+    """Let the server connect to a device in the network, ``host:port``, unless it has.
+
+    One that went away and came back stays offline until it is forgotten, which the server does only after a while.
+    """
+    if any(each.serial == address and each.state == "offline" for each in await devices(port)):
+        with contextlib.suppress(DeviceLost):  # forgotten meanwhile
+            await _told(port, f"host:disconnect:{address}")
+    said = await _told(port, f"host:connect:{address}")
     if "connected to" not in said:
         raise DeviceLost(said)
 
 
 async def shell(serial: str, command: str, port: int = PORT) -> Outcome:
     """Run one command on a device, without a terminal: its output comes byte for byte."""
-    async with _asked(port, f"host:transport:{serial}", f"shell,v2,raw:{command}") as (reader, _):
+    async with _asked(port, f"host:transport:{serial}", f"shell,v2,raw:{command}") as reader:
         written = {STDOUT: bytearray(), STDERR: bytearray()}
         while True:
             kind, size = struct.unpack("<BI", await reader.readexactly(5))
@@ -79,8 +82,13 @@ async def shell(serial: str, command: str, port: int = PORT) -> Outcome:
                 written[kind] += content
 
 
+async def _told(port: int, service: str) -> str:
+    async with _asked(port, service) as reader:
+        return (await _sized(reader)).decode(errors="replace")
+
+
 @contextlib.asynccontextmanager
-async def _asked(port: int, *services: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def _asked(port: int, *services: str) -> AsyncIterator[asyncio.StreamReader]:
     """A connection on which the server has said OKAY to each of these."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -93,7 +101,7 @@ async def _asked(port: int, *services: str) -> AsyncIterator[tuple[asyncio.Strea
                 writer.write(b"%04x" % len(request) + request)
                 if await reader.readexactly(4) != b"OKAY":
                     raise DeviceLost((await _sized(reader)).decode(errors="replace"))
-            yield reader, writer
+            yield reader
     except (OSError, asyncio.IncompleteReadError, ValueError):
         raise DeviceLost("the connection to it ended") from None
     except TimeoutError:
