@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 
@@ -117,13 +118,19 @@ async def test_the_input_method_is_as_before_after_a_text_was_cancelled(phones: 
 
 
 async def test_the_input_method_is_as_before_after_closing_though_nothing_was_waited_for(phones: Phones) -> None:
+    system = phones.phone.system
+    system.enabled.remove(ADB_KEYBOARD)
     typing = asyncio.create_task(phones.driver.do(Type("第五")))
     await phones.switched()
     for _ in range(3):
         typing.cancel()
         await asyncio.sleep(0)
-    await phones.driver.close()
-    assert phones.input_method == OWN_KEYBOARD
+    try:
+        await phones.driver.close()
+        assert phones.input_method == OWN_KEYBOARD
+        assert system.enabled == [OWN_KEYBOARD]
+    finally:
+        system.enabled.append(ADB_KEYBOARD)
     with pytest.raises(asyncio.CancelledError):
         await typing
 
@@ -205,6 +212,12 @@ async def test_a_device_that_has_not_allowed_us_says_so(adb_port: int) -> None:
 async def test_without_an_adb_server_it_is_said_how_to_start_one() -> None:
     with pytest.raises(DeviceLost, match="adb start-server"):
         await server.devices(1)
+
+
+async def test_a_phone_that_does_not_answer_in_time_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openmaas.core.bounds.ADB_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DeviceLost, match=r"no answer within 0\.2 s"):
+        await server.devices(silent.getsockname()[1])
 
 
 @pytest.mark.parametrize("text", ["it's", '"', "$HOME `id` $(id)", "a;b&&c|d>e<f", "\\ * ? [a] {b} ~ # ! %s %", "-n"])

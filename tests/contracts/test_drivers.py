@@ -226,7 +226,9 @@ async def test_what_can_be_launched_is_listed_in_order(device: Opened) -> None:
         assert device.trial in names
 
 
-async def test_two_devices_are_not_mixed_up(device: Opened, base_url: str, kind: str) -> None:
+async def test_two_devices_are_not_mixed_up_and_closing_one_twice_leaves_the_other(
+    device: Opened, base_url: str, kind: str
+) -> None:
     async with OPENERS[kind](base_url) as other:
         assert other.driver.name != device.driver.name
         await device.tap("Tap me")
@@ -234,7 +236,9 @@ async def test_two_devices_are_not_mixed_up(device: Opened, base_url: str, kind:
         assert "Home" in {each.text for each in (await other.driver.look()).elements}
         await other.driver.do(Launch(other.trial))
         await other.said("nothing yet")
-        await device.said("tapped")
+        await other.driver.close()
+        await other.driver.close()
+    await device.said("tapped")
 
 
 async def test_a_device_that_is_gone_is_lost_and_can_still_be_closed(base_url: str, kind: str) -> None:
@@ -244,11 +248,5 @@ async def test_a_device_that_is_gone_is_lost_and_can_still_be_closed(base_url: s
             await opened.driver.look()
         with pytest.raises(DeviceLost):
             await opened.driver.do(Home())
-        await opened.driver.close()
-        await opened.driver.close()
-
-
-async def test_closing_twice_is_as_closing_once(base_url: str, kind: str) -> None:
-    async with OPENERS[kind](base_url) as opened:
         await opened.driver.close()
         await opened.driver.close()

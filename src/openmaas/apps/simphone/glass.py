@@ -150,11 +150,14 @@ class Glass:
         return await self._page.evaluate(script)
 
     async def _move(self, start: tuple[float, float], end: tuple[float, float], duration_ms: int) -> None:
-        steps = max(1, duration_ms // bounds.SIMPHONE_TOUCH_STEP_MS)
-        for step in range(1, steps + 1):
-            await asyncio.sleep(duration_ms / steps / 1000)
+        # By the clock and not by the step: a machine that is busy moves in larger steps, not for longer.
+        now = asyncio.get_running_loop().time
+        begun_s, share = now(), 0.0
+        while share < 1:
+            await asyncio.sleep(bounds.SIMPHONE_TOUCH_STEP_MS / 1000)
+            share = min(1.0, (now() - begun_s) * 1000 / max(duration_ms, 1))
             if start != end:
-                x, y = (a + (b - a) * step / steps for a, b in zip(start, end, strict=True))
+                x, y = (a + (b - a) * share for a, b in zip(start, end, strict=True))
                 await self._touch("touchMove", (x, y))
 
     async def _touch(self, kind: str, *places: tuple[float, float]) -> None:

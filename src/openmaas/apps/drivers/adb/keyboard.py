@@ -34,6 +34,7 @@ class Keyboard:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._undo: list[str] = []
+        self._restoring = asyncio.Lock()
 
     async def type(self, text: str) -> None:
         """Type it, a line feed as Enter where that is enough."""
@@ -51,9 +52,10 @@ class Keyboard:
 
     async def restore(self) -> None:
         """Put back what was switched; nothing when nothing was."""
-        while self._undo:
-            await self._run(self._undo[0])
-            del self._undo[:1]
+        async with self._restoring:  # closing may come while a cancelled text still does it
+            while self._undo:
+                await self._run(self._undo[0])
+                del self._undo[0]
 
     async def _switch(self) -> None:
         if INPUT_METHOD not in (await self._run("ime list -a -s")).split():

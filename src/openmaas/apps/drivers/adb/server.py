@@ -102,10 +102,10 @@ async def _asked(port: int, *services: str) -> AsyncIterator[asyncio.StreamReade
                 if await reader.readexactly(4) != b"OKAY":
                     raise DeviceLost((await _sized(reader)).decode(errors="replace"))
             yield reader
+    except TimeoutError:  # an OSError as well
+        raise DeviceLost(f"no answer within {bounds.ADB_TIMEOUT_S:g} s") from None
     except (OSError, asyncio.IncompleteReadError, ValueError):
         raise DeviceLost("the connection to it ended") from None
-    except TimeoutError:
-        raise DeviceLost(f"no answer within {bounds.ADB_TIMEOUT_S:g} s") from None
     finally:
         writer.close()
         with contextlib.suppress(OSError):
