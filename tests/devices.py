@@ -38,7 +38,7 @@ _STYLE = """<meta charset=utf-8><meta name=viewport content="width=device-width,
 body { margin: 8px; font: 16px sans-serif } button, input, textarea { font: inherit; min-height: 34px }
 #track { height: 50px; background: #dde; touch-action: none } #list { height: 120px; overflow: auto }
 p { margin: 4px 0 }</style>"""
-HOME = f"""<!doctype html>{_STYLE}<title>home</title><h1>Home</h1><a href="/trial/">Trial</a>"""
+HOME = f"""<!doctype html>{_STYLE}<title>home</title><h1>Home</h1><p>in LANGUAGE</p><a href="/trial/">Trial</a>"""
 TRIAL = f"""<!doctype html>{_STYLE}<title>trial</title>
 <p id=said>nothing yet</p>
 <p><button id=tap>Tap me</button> <button id=twice>Tap twice</button> <button id=hold>Hold me</button></p>
@@ -76,7 +76,8 @@ def world() -> Iterator[str]:
     pages = {"/": HOME, "/trial/": TRIAL, "/trial/next": NEXT, "/bank/": BANK}
 
     async def page(request: Request) -> HTMLResponse:
-        return HTMLResponse(pages[request.url.path])
+        language = request.headers.get("accept-language", "")[:2]
+        return HTMLResponse(pages[request.url.path].replace("LANGUAGE", language))
 
     async def apps(_: Request) -> JSONResponse:
         return JSONResponse(APPS)

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
+from playwright.async_api import Browser
 
 from devices import adb_server, needs, world
 from openmaas.apps.simphone.glass import chromium
@@ -28,7 +29,9 @@ def anyio_backend() -> str:
 class Adb:
     """The program itself, with a server of its own and two phones, which share a browser."""
 
-    def __init__(self, port: int, phone: SimPhone, other: SimPhone) -> None:
+    def __init__(self, port: int, address: str, browser: Browser, phone: SimPhone, other: SimPhone) -> None:
+        self.address = address
+        self.browser = browser
         self.port = port
         self.phone = phone
         self.other = other
@@ -59,7 +62,7 @@ async def adb() -> AsyncIterator[Adb]:
     needs("adb", "chromium")
     with world() as address, adb_server() as port:
         async with chromium() as browser, SimPhone(address, browser) as phone, SimPhone(address, browser) as other:
-            found = Adb(port, phone, other)
+            found = Adb(port, address, browser, phone, other)
             for each in (phone, other):
                 code, out, _ = await found.run("connect", each.serial)
                 assert code == 0
@@ -70,9 +73,10 @@ async def adb() -> AsyncIterator[Adb]:
 
 async def test_both_phones_are_listed_by_what_they_are(adb: Adb) -> None:
     _, out, _ = await adb.run("devices", "-l")
-    lines = [line for line in out.decode().splitlines() if "model:SimPhone" in line]
-    assert {line.split()[0] for line in lines} == {adb.phone.serial, adb.other.serial}
-    assert all(line.split()[1] == "device" for line in lines)
+    listed = {line.split()[0]: line.split()[1:] for line in out.decode().splitlines()[1:] if line}
+    for phone in (adb.phone, adb.other):
+        assert listed[phone.serial][0] == "device"
+        assert "model:SimPhone" in listed[phone.serial]
 
 
 async def test_it_says_that_it_is_simulated(adb: Adb) -> None:
@@ -180,6 +184,15 @@ async def test_what_is_done_to_one_phone_is_not_done_to_the_other(adb: Adb) -> N
     await adb.shell("am start -n sim.trial/.Main")
     _, out, _ = await adb.run("-s", adb.other.serial, "shell", "dumpsys window")
     assert b"u0 sim.launcher/" in out
+
+
+@pytest.mark.parametrize(("language", "label"), [("zh", "试验"), ("en", "Trial")])
+async def test_a_phone_has_a_language_for_its_pages_and_its_labels(adb: Adb, language: str, label: str) -> None:
+    async with SimPhone(adb.address, adb.browser, language=language) as phone:
+        assert (await adb.run("connect", phone.serial))[0] == 0
+        _, out, _ = await adb.run("-s", phone.serial, "shell", "cmd package query-activities")
+        assert f"nonLocalizedLabel={label} " in out.decode()
+        assert f'text="in {language}"' in await phone.system.glass.tree()
 
 
 async def test_its_numbers_are_those_of_its_pictures(adb: Adb) -> None:

@@ -51,13 +51,14 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @contextlib.asynccontextmanager
-async def glass(browser: Browser, base_url: str) -> AsyncIterator[Glass]:
-    """A screen that shows the home page of the world at this address."""
+async def glass(browser: Browser, base_url: str, language: str) -> AsyncIterator[Glass]:
+    """A screen that shows the home page of the world at this address, and asks for pages in this language."""
     context = await browser.new_context(
         viewport={"width": WIDTH // DENSITY, "height": HEIGHT // DENSITY},
         device_scale_factor=DENSITY,
         has_touch=True,
         is_mobile=True,
+        locale=language,
     )
     try:
         page = await context.new_page()

@@ -51,7 +51,7 @@ class SimPhone:
             browser = self._browser
             if browser is None:
                 browser = await self._open.enter_async_context(chromium())
-            shown = await self._open.enter_async_context(glass(browser, self._base_url))
+            shown = await self._open.enter_async_context(glass(browser, self._base_url, self._language))
             self.system = System(shown, apps, self._language, adb_keyboard=self._adb_keyboard)
             server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
             self._open.push_async_callback(self._hang_up, server)
