@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class Words(msgspec.Struct, frozen=True):
         return f"{'−' if cents < 0 else ''}¥{_plain(abs(cents))}"
 
 
+@cache
 def words(language: str) -> Words:
     """Raises ``FieldInvalid`` for a language that the world does not speak."""
     if language not in LANGUAGES:

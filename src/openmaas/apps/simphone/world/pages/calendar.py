@@ -47,7 +47,7 @@ class CalendarPages:
             before=(first - timedelta(days=1)).replace(day=1),
             after=(first + timedelta(days=31)).replace(day=1),
             weeks=[[(day, len(self.calendar.day(day))) for day in week] for week in weeks],
-            soon=sorted((e for e in self.calendar.entries if e.starts.date() >= today), key=lambda e: e.starts)[:4],
+            soon=sorted((e for e in self.calendar.entries if e.starts.date() >= today), key=lambda e: e.starts),
         )
 
     def day(self, ask: Ask) -> Response:

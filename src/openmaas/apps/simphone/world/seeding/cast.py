@@ -15,7 +15,7 @@ Cast = dict[str, str | int | Cents | Moment]
 
 def cast(rng: Random, words: Words, now: datetime) -> Cast:
     """All that can be told before there is anything to buy."""
-    plot: Cast = {"me": str(words.seeds["me"])}
+    plot: Cast = {"me": words.seeds["me"], **words.seeds["fixed"]}
     plot |= _people(rng, words)
     plot |= _places(rng, words)
     plot |= _moments(rng, words, now)

@@ -48,6 +48,7 @@ def seed_delivery(rng: Random, words: Words, state: State, plot: Cast, now: date
     store.coupons.add(Coupon(name=f"{plot['coupon']} B", off_cents=3_000, from_cents=50_000))
     _order(store, plot, _line(rng, dishes[4][0], 2, str(plot["old_dish_option"])), "done", now - timedelta(days=3))
     _order(store, plot, _line(rng, dishes[5][0], 1), "paid", now - timedelta(minutes=10))
+    _order(store, plot, _line(rng, dishes[2][1], 1), "paid", now - timedelta(minutes=4))
     plot["old_cents"] = Cents(next(order for order in store.orders if order.section == plot["old_restaurant"]).cents)
 
 
@@ -79,7 +80,8 @@ def seed_shop(rng: Random, words: Words, state: State, plot: Cast, now: datetime
     _addresses(store, plot)
     store.coupons.add(Coupon(name=f"{plot['coupon']} C", off_cents=500, from_cents=1_500))
     _order(store, plot, _line(rng, others[6], 1), "paid", now - timedelta(hours=20))
-    _order(store, plot, _line(rng, others[7], 1), "done", now - timedelta(days=9))
+    _order(store, plot, _line(rng, others[7], 1), "paid", now - timedelta(hours=9))
+    _order(store, plot, _line(rng, others[0], 1), "done", now - timedelta(days=9))
 
 
 def seed_tickets(rng: Random, words: Words, state: State, plot: Cast, now: datetime) -> None:
@@ -213,7 +215,7 @@ def _offer(
 
 def _classes(rng: Random, names: list[str], cents: int, *, full: bool = False) -> tuple[Seat, ...]:
     """The first class of each is the cheaper one; ``full`` has nothing left of it."""
-    cheap = cents + 100 * rng.randint(0, 9_999) // 2
+    cheap = cents + 50 * rng.randint(0, 600)
     return (Seat(names[0], cheap, 0 if full else rng.randint(6, 80)), Seat(names[1], cheap * 2, rng.randint(6, 20)))
 
 
