@@ -31,7 +31,7 @@ CODE = "\"'><img src=x onerror=alert(1)><script>alert(2)</script>{{ 7*7 }}"
 
 
 @pytest.mark.parametrize("task", tasks(), ids=lambda task: task.id)
-@pytest.mark.parametrize(("seed", "language"), [(4, "zh"), (4, "en"), (5, "zh"), (6, "en")])
+@pytest.mark.parametrize(("seed", "language"), [(4, "zh"), (5, "en"), (6, "zh")])
 def test_a_task_is_done_by_walking_through_the_pages(task: Task, seed: int, language: str) -> None:
     made = world(seed, language, NOW)
     asyncio.run(Browser(made).follow(task.steps(made)))

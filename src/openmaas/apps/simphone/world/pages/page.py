@@ -7,6 +7,7 @@ in the reader's language; nothing an application keeps is put into HTML but thro
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -17,7 +18,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from openmaas.apps.simphone.world.state import APPS, State
-from openmaas.apps.simphone.world.wording import Words
+from openmaas.apps.simphone.world.wording import Words, words
 from openmaas.core import bounds
 from openmaas.core.errors import BadRequest, CannotAct, FieldInvalid, NotFound, Refused, TooLarge
 
@@ -57,22 +58,15 @@ Handler = Callable[[Ask], Response]
 class Desk:
     """Where pages are drawn: a world's state, its words and the templates."""
 
-    def __init__(self, state: State, words: Words) -> None:
+    def __init__(self, state: State, chosen: Words) -> None:
         self.state = state
-        self.words = words
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent.parent / "templates"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.globals.update(ui=words.ui, words=words, state=state, apps=APPS, bounds=bounds)
+        self.words = chosen
+        self._templates = _templates(chosen.language)
 
     def draw(self, template: str, app: str, title: str, back: str, **values: object) -> Response:
         """A page of an application, with a title, and where its arrow back leads."""
         page = self._templates.get_template(f"{template}.jinja")
-        said = page.render(app=app, title=title, back=back, **values)
+        said = page.render(state=self.state, app=app, title=title, back=back, **values)
         return HTMLResponse(said, headers={"cache-control": "no-store"})
 
     def route(self, path: str, handler: Handler, method: str = "GET") -> Route:
@@ -105,6 +99,21 @@ class Desk:
         page = self.draw("refused", app, self.words.ui["refused"], home, why=why)
         page.status_code = status
         return page
+
+
+@cache
+def _templates(language: str) -> jinja2.Environment:
+    """The templates with a language's words: every world that speaks it has the same, compiled once."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent.parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    chosen = words(language)
+    templates.globals.update(ui=chosen.ui, words=chosen, apps=APPS, bounds=bounds)
+    return templates
 
 
 def go(to: str) -> Response:
