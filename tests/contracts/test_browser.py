@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from devices_screens import browser, waited
+from devices_screens import browser, processes, waited
 from openmaas.apps.drivers.acts import Back, Home, Key, Launch, Scroll, Swipe, Tap, Type
 from openmaas.apps.drivers.browser.allowed import read
 from openmaas.apps.drivers.browser.driver import Browser
@@ -366,23 +366,13 @@ async def test_something_is_dragged() -> None:
         await until(driver, lambda screen: screen.title == "dropped")
 
 
-def processes_of(driver: Browser) -> list[int]:
-    """The browser's processes, by the profile in their command lines."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if folder.name.isdigit() and driver.profile.encode() in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-    return found
-
-
 @waited
 async def test_closing_leaves_no_process_and_no_profile() -> None:
     async with showing("") as driver:
-        assert processes_of(driver)
+        assert processes(driver.profile)
         assert Path(driver.profile).exists()
         await driver.close()
-        assert processes_of(driver) == []
+        assert processes(driver.profile) == []
         assert not Path(driver.profile).exists()
         with pytest.raises(DeviceLost):
             await driver.look()
@@ -391,7 +381,7 @@ async def test_closing_leaves_no_process_and_no_profile() -> None:
 @waited
 async def test_a_browser_that_died_is_lost() -> None:
     async with showing("") as driver:
-        for process in processes_of(driver):
+        for process in processes(driver.profile):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         with pytest.raises(DeviceLost):

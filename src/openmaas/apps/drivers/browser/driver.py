@@ -190,6 +190,11 @@ class Browser:
         """None: ``Launch`` takes an address."""
         return ()
 
+    async def ask(self, script: str) -> Any:
+        """What the page in front answers to a script: for a judge, who stands beside the agent and not behind it."""
+        async with self._living():
+            return await (await self._front()).evaluate(script)
+
     async def close(self) -> None:
         """Close it; its profile and its processes go with it."""
         self._lost.set()

@@ -7,7 +7,7 @@
     H2: "heading", H3: "heading", H4: "heading", H5: "heading", H6: "heading" };
   const INPUTS = { checkbox: "checkbox", radio: "radio", range: "slider", number: "spinbutton", search: "searchbox",
     button: "button", submit: "button", reset: "button", image: "button", file: "button", color: "button" };
-  const SHAPES = new Set(["circle", "ellipse", "rect", "line", "polygon", "polyline", "path", "text", "image"]);
+  const SHAPES = new Set(["circle", "ellipse", "rect", "line", "polygon", "polyline", "path", "image"]);
   // What is only there to hold others: it is told if it scrolls, or for the text of its own.
   const STRUCTURE = new Set(("alert alertdialog application article banner complementary contentinfo dialog document feed " +
     "figure form generic grid group list listitem log main menu menubar navigation none note presentation radiogroup region " +
@@ -41,11 +41,14 @@
     return getComputedStyle(node).cursor === "pointer" && (!parent || getComputedStyle(parent).cursor !== "pointer");
   }
 
-  // The role of what has none: it acts, or it is an icon.
+  // The role of what has none: it acts, or something is drawn there.
   function outside(node, own) {
     if (node === node.ownerDocument.body || node === node.ownerDocument.documentElement) return "";
     if (acts(node)) return "button";
-    return !own && !node.children.length && getComputedStyle(node).backgroundImage !== "none" ? "image" : "";
+    if (own || node.children.length) return "";
+    const style = getComputedStyle(node);
+    const filled = !/^transparent$|, 0\)$/.test(style.backgroundColor) || parseFloat(style.borderTopWidth) > 0;
+    return filled || style.backgroundImage !== "none" || style.content.startsWith("url(") ? "image" : "";
   }
 
   // A paragraph with words set apart in it is one text; one with something to tap in it is several.
@@ -70,7 +73,7 @@
     if (called) return called;
     if (SHAPES.has(node.tagName)) return clean(`${node.getAttribute("fill") || ""} ${node.tagName}`);
     // An icon: what its author calls it is better than nothing.
-    return HELD.has(is) || is === "region" ? "" : clean(node.getAttribute("class"));
+    return HELD.has(is) || is === "region" ? "" : clean(node.getAttribute("class")) || clean(node.id);
   }
 
   function secret(node) {
@@ -164,7 +167,8 @@
       const text = is ? name(node, is) : own;
       const moves = scrolls(node) || (node === document.scrollingElement && node.scrollHeight > innerHeight + 1);
       // A text that its button or link has said already is no element of its own.
-      const box = is || moves || (text && !told.includes(text)) ? seen(node) : null;
+      // Nor is a picture that its button has.
+      const box = (is && !(told && is === "image")) || moves || (text && !told.includes(text)) ? seen(node) : null;
       const whole = is && WHOLE.has(is);
       if (box && (is || text || moves)) elements.push({
         role: is || (text ? "text" : "region"),

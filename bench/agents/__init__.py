@@ -1,0 +1,1 @@
+"""How well agents do: tasks with a judge that stands outside of them."""
