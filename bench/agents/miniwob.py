@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bench.agents.policies import Answer, Item, Policy, Seen, random
 from bench.agents.rules import rule
-from openmaas.apps.drivers.acts import Key, Launch, Scroll, Tap, Type
+from openmaas.apps.drivers.acts import Hover, Key, Launch, Scroll, Tap, Type
 from openmaas.apps.drivers.browser.driver import Browser, Plan, open_browser
 from openmaas.apps.drivers.driver import Element
 from openmaas.core.errors import CannotAct
@@ -100,7 +100,7 @@ async def attempt(driver: Browser, task: str, seed: int, policy: Policy) -> bool
     history: list[Answer] = []
     async with episode(driver, task, seed) as begun:
         for _ in range(STEPS):
-            elements = (await driver.look()).elements
+            elements = await still(driver)
             items = [
                 Item(number, element.role, element.text, element.value, element.checked, element.scrolls)
                 for number, element in enumerate(elements, 1)
@@ -116,6 +116,17 @@ async def attempt(driver: Browser, task: str, seed: int, policy: Policy) -> bool
         return (await begun.reward() or 0) > 0
 
 
+async def still(driver: Browser) -> tuple[Element, ...]:
+    """The elements, once they have stopped to move or have had some time to."""
+    before = (await driver.look()).elements
+    for _ in range(10):
+        elements = (await driver.look()).elements
+        if elements == before:
+            break
+        before = elements
+    return before
+
+
 async def act(driver: Browser, answer: Answer, elements: tuple[Element, ...]) -> None:
     """Do what an answer says."""
     if answer["action"] == "wait":
@@ -128,7 +139,7 @@ async def act(driver: Browser, answer: Answer, elements: tuple[Element, ...]) ->
     if answer["action"] == "scroll":
         await driver.do(Scroll(at, answer["direction"], 3))
     else:
-        await driver.do(Tap(at))
+        await driver.do(Hover(at) if answer["action"] == "hover" else Tap(at))
     if answer["action"] == "type":
         await driver.do(Type(answer["text"], clear=True))
 

@@ -12,20 +12,10 @@ from collections.abc import Callable, Iterator
 from bench.agents.policies import FIELDS, FINISH, WAIT, Answer, Item, Page, Seen, typed
 
 Wishes = Callable[[re.Match[str], Page], Iterator[Answer]]
-MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 SHAPES = {"rectangle": "rect", "square": "rect", "circle": "circle", "triangle": "polygon"}
 
 
@@ -34,8 +24,14 @@ def rule(seen: Seen) -> Answer:
     done = {answer.get("why") for answer in seen.history}
     for pattern, wishes in RULES:
         if found := re.search(pattern, seen.instruction):
-            return next((wish for wish in wishes(found, Page(seen)) if wish.get("why") not in done), FINISH)
+            wished = (wish for wish in wishes(found, Page(seen)) if wish.get("why") not in done)
+            return next(wished, _patience(seen))
     return FINISH
+
+
+def _patience(seen: Seen) -> Answer:
+    """What is wished for may be on its way: a page that fades, a search that runs."""
+    return FINISH if all(answer["action"] == "wait" for answer in seen.history[-3:]) else WAIT
 
 
 def _nth(text: str) -> int:
@@ -66,6 +62,9 @@ def choose(found: re.Match[str], page: Page) -> Iterator[Answer]:
 
 def press(found: re.Match[str], page: Page) -> Iterator[Answer]:
     for name in filter(None, found.groups()):
+        if name.isdigit():
+            yield from ({**WAIT, "why": f"wait {nth}"} for nth in range(4 * int(name)))
+            continue
         yield from page.tap({"x": "Close"}.get(name, name) if not page.named(name, "button") else name)
 
 
@@ -79,8 +78,18 @@ def link(found: re.Match[str], page: Page) -> Iterator[Answer]:
 
 
 def menu(found: re.Match[str], page: Page) -> Iterator[Answer]:
-    for name in found[1].split(">"):
-        yield from page.tap(name, "menuitem")
+    *above, last = found[1].split(">")
+    for name in above:
+        yield from ({**answer, "action": "hover"} for answer in page.tap(name, "menuitem"))
+    yield from page.tap(last, "menuitem")
+
+
+def sub_menu(found: re.Match[str], page: Page) -> Iterator[Answer]:
+    item = page.named(found[1], "menuitem")
+    items = page.all("menuitem")
+    if item or not items:
+        yield page.on(item or page.named("Menu", "button"))
+    yield from ({**page.on(item), "action": "hover"} for item in items)
 
 
 def tree(found: re.Match[str], page: Page) -> Iterator[Answer]:
@@ -119,7 +128,7 @@ def date(found: re.Match[str], page: Page) -> Iterator[Answer]:
     if shown and not (fields and fields[0].value):
         way = month - 1 - MONTHS.index(shown)
         if way:
-            yield page.again(page.on(page.named("Next" if way > 0 else "Prev", "link", "button", "image")))
+            yield page.again(page.on(page.named("Next" if way > 0 else "Prev")))
         yield from (page.on(item) for item in page.all("link", "button", "text") if item.text == str(day))
     elif fields and not fields[0].value:
         yield page.again(page.on(fields[0]))
@@ -132,13 +141,13 @@ def mail(found: re.Match[str], page: Page) -> Iterator[Answer]:
     names = [name for name in re.findall(r"\b[A-Z][a-z]+\b", re.sub(r'"[^"]*"', "", said)) if name not in NO_NAMES]
     texts = re.findall(r'"([^"]*)"|that it (.+?)[.?]?$|with the text (.+?)\.?$', said)
     text = next((part for parts in texts for part in parts if part), "")
-    senders = [name for name in names if page.named(name, "button")] or names
+    senders = [name for name in names if page.named(name)] or names
     forward = re.search(r"forward|[Ss]end|pass", said) and len(names) > 1
     sender, to = (
         (names[1], names[0]) if re.search(r"^Send to|^Forward to", said) and forward else (senders[0], names[-1])
     )
     if not (page.named("reply") or page.named("send-forward") or page.named("send-reply")):
-        yield from page.tap(sender, "button")
+        yield from page.tap(sender, "button", "text")
     if re.search(r"[Dd]elete|trash", said):
         yield from page.tap("trash")
     elif re.search(r"star|important", said):
@@ -339,11 +348,12 @@ def widget(found: re.Match[str], page: Page) -> Iterator[Answer]:
 
 
 def shape(found: re.Match[str], page: Page) -> Iterator[Answer]:
-    *_, colour, kind = [None, *found[1].split()]
+    *before, kind = found[1].split()
+    colour = before[-1] if before else None
     for item in page.items:
-        what = item.text.split()[-1:] == [SHAPES.get(kind or "", kind)] or (
-            len(item.text) == 1 and {"letter": item.text.isalpha(), "digit": item.text.isdigit()}.get(kind or "", False)
-        )
+        drawn = item.text.split()[-1:] == [SHAPES.get(kind, kind)]
+        sign = {"letter": item.text.isalpha(), "digit": item.text.isdigit()}.get(kind, False)
+        what = drawn or (len(item.text) == 1 and sign)
         if what and (colour in (None, "small", "large") or item.text.startswith(str(colour))):
             yield page.on(item)
             return
@@ -399,6 +409,10 @@ def order(found: re.Match[str], page: Page) -> Iterator[Answer]:
         elif f"order {name}" not in [answer.get("why") for answer in page.history]:
             yield from page.down()
     yield from page.submit() if page.named("Submit") else page.down()
+
+
+def _fits(text: str, start: str, end: str) -> bool:
+    return text.startswith(start) and text.endswith(end) and len(text) > len(start)
 
 
 def complete(found: re.Match[str], page: Page) -> Iterator[Answer]:
@@ -481,8 +495,8 @@ RULES: tuple[tuple[str, Wishes], ...] = (
     (r"stock when the price is less than \$([\d.]+)\.", stock),
     (r"tic-tac-toe", corners),
     (r"Expand the section below", expand),
-    (r"Click button (\w+), (?:wait \d+ seconds, )?then click button (\w+)", press),
-    (r"Click the \"(Menu)\" button.*labeled \"(.+?)\"", press),
+    (r"Click button (\w+), (?:wait (\d+) seconds, )?then click button (\w+)", press),
+    (r"Click the \"Menu\" button.*labeled \"(.+?)\"", sub_menu),
     (r"(?:labeled|clicking the|on the) \"(.+?)\"", press),
     (r"(?:Click|Press) (?:on )?(?:the )?(?:button )?(\w+(?: #\d+)?)(?: button)?\.$", press),
 )

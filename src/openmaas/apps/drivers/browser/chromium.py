@@ -40,6 +40,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-domain-reliability",
     "--disable-sync",
+    "--disable-smooth-scrolling",
     "--no-pings",
     "--no-first-run",
     "--disable-default-apps",

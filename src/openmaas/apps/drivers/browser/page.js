@@ -51,6 +51,11 @@
     return filled || style.backgroundImage !== "none" || style.content.startsWith("url(") ? "image" : "";
   }
 
+  // A part of the page that is tapped as one though it says several things: each of them is told, as a button.
+  function several(node) {
+    return [...node.children].filter(child => clean(child.textContent)).length > 1;
+  }
+
   // A paragraph with words set apart in it is one text; one with something to tap in it is several.
   function ownText(node) {
     const own = clean([...node.childNodes].filter(child => child.nodeType === 3).map(child => child.data).join(" "));
@@ -155,7 +160,7 @@
   }
 
   const elements = [];
-  function walk(root, dx, dy, prefix, told) {
+  function walk(root, dx, dy, prefix, told, tapped) {
     for (const node of root.children) {
       if (elements.length >= elementsMax) return;
       if (["SCRIPT", "STYLE", "HEAD", "TEMPLATE", "NOSCRIPT"].includes(node.tagName)) continue;
@@ -163,7 +168,10 @@
       const control = node.tagName === "LABEL" ? node.control : null;
       const shown = control && seen(control);
       const own = shown ? "" : ownText(node);
-      const is = (control && !shown && role(control)) || role(node) || outside(node, own);
+      const native = (control && !shown && role(control)) || role(node);
+      const guessed = native ? "" : outside(node, own);
+      const group = guessed === "button" && several(node);
+      const is = native || (group ? "" : guessed);
       const text = is ? name(node, is) : own;
       const moves = scrolls(node) || (node === document.scrollingElement && node.scrollHeight > innerHeight + 1);
       // A text that its button or link has said already is no element of its own.
@@ -171,7 +179,7 @@
       const box = (is && !(told && is === "image")) || moves || (text && !told.includes(text)) ? seen(node) : null;
       const whole = is && WHOLE.has(is);
       if (box && (is || text || moves)) elements.push({
-        role: is || (text ? "text" : "region"),
+        role: is || (!text ? "region" : tapped ? "button" : "text"),
         text,
         box: [box.left + dx, box.top + dy, box.width, box.height],
         value: HELD.has(is) ? value(node) : "",
@@ -182,10 +190,10 @@
         scrolls: moves,
         secret: secret(node),
       });
-      if (node.shadowRoot) walk(node.shadowRoot, dx, dy, prefix, told);
+      if (node.shadowRoot) walk(node.shadowRoot, dx, dy, prefix, told, tapped);
       if (node.tagName === "IFRAME") inside(node, dx, dy, prefix);
       // The options of a closed list show nowhere: `seen` leaves them out.
-      else if (!(whole && node.tagName === "OPTION")) walk(node, dx, dy, prefix, shown ? name(control, "") : (whole || !is) && box && text ? text : told);
+      else if (!(whole && node.tagName === "OPTION")) walk(node, dx, dy, prefix, shown ? name(control, "") : (whole || !is) && box && text ? text : told, tapped || group);
     }
   }
 
@@ -194,9 +202,9 @@
     try { there = frame.contentDocument; } catch { return; }
     if (!there?.documentElement) return;
     const edge = frame.getBoundingClientRect();
-    walk(there, dx + edge.left + frame.clientLeft, dy + edge.top + frame.clientTop, `${prefix}${step(frame)}>>`, "");
+    walk(there, dx + edge.left + frame.clientLeft, dy + edge.top + frame.clientTop, `${prefix}${step(frame)}>>`, "", false);
   }
 
-  walk(document, 0, 0, "", "");
+  walk(document, 0, 0, "", "", false);
   return { url: location.href, title: document.title, elements };
 }

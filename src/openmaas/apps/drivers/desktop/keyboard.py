@@ -40,6 +40,14 @@ NAMED = {
     **{f"F{number}": 0xFFBD + number for number in range(1, 13)},
 }
 CONTROLS = {"\n": NAMED["Enter"], "\r": NAMED["Enter"], "\t": NAMED["Tab"], "\b": NAMED["Backspace"]}
+MODIFIERS = ("Control", "Alt", "Meta")
+#: Where a shortcut's letter lies, in the numbers of every keyboard of Linux: under a layout without Latin letters
+#: programs take a key for the letter that it has in others, as whoever presses it does.
+_PLACES = {
+    letter: code
+    for first, row in ((24, "qwertyuiop"), (38, "asdfghjkl"), (52, "zxcvbnm"))
+    for code, letter in enumerate(row, first)
+}
 _CAPS_LOCK = 0xFFE5
 #: X numbers the characters that have no old number of their own by Unicode's, from here on.
 _UNICODE = 0x01000000
@@ -82,6 +90,8 @@ class Keyboard:
     def press(self, keys: tuple[str, ...]) -> None:
         """Keys together: down in this order, up in the other."""
         own = self._own()
+        if any(key in MODIFIERS for key in keys):
+            own = {**{meaning(letter): (code, False) for letter, code in _PLACES.items()}, **own}
         missing = [meaning(key) for key in keys if meaning(key) not in own]
         with self._lent(dict(zip(self._spare(), missing, strict=False))) as lent:
             places = {**own, **lent}
