@@ -32,7 +32,7 @@ SCALE, WIDTH, HEIGHT = 4, 240, 240
 #: An hour, in milliseconds: the tasks' own ten seconds are for people and for fast machines.
 TIME_MS = 3_600_000
 READY_S = 60.0
-STEPS = 30
+STEPS = 25
 POLICIES: dict[str, Policy] = {"rule": rule, "random": random}
 START = """([seed, time]) => {
   const hidden = document.createElement("style");

@@ -146,18 +146,20 @@ def mail(found: re.Match[str], page: Page) -> Iterator[Answer]:
     sender, to = (
         (names[1], names[0]) if re.search(r"^Send to|^Forward to", said) and forward else (senders[0], names[-1])
     )
-    if not (page.named("reply") or page.named("send-forward") or page.named("send-reply")):
+    if not (page.named("close-email") or page.named("send-forward") or page.named("send-reply")):
         yield from page.tap(sender, "button", "text")
     if re.search(r"[Dd]elete|trash", said):
         yield from page.tap("trash")
     elif re.search(r"star|important", said):
         yield from page.tap("star")
     elif forward and not text:
-        yield from page.tap("Forward", "button", "text", "image")
+        if not page.named("send-forward"):
+            yield from page.tap("Forward", "button", "text")
         yield from (typed(item, to) for item in page.all("textbox")[:1])
         yield from page.tap("send-forward")
     else:
-        yield from page.tap("Reply", "button", "text", "image")
+        if not page.named("send-reply"):
+            yield from page.tap("Reply", "button", "text")
         yield from (typed(item, text) for item in page.all("textbox")[-1:])
         yield from page.tap("send-reply")
 

@@ -391,6 +391,7 @@ GATE_REFUSALS_MAX = 1_000  #: the last so many are remembered: a page that tries
 BROWSER_START_S = 60.0  #: a browser shows its first page within this, on a busy machine
 BROWSER_NAVIGATE_S = 30.0  #: a page answers and has been read within this
 BROWSER_ACT_S = 45.0  #: whatever is done, a page that lives has taken it within this
+BROWSER_HOVER_S = 0.05  #: a mouse rests before it clicks, as a hand does: what changes under it has time to
 BROWSER_PAGES_MAX = 20  #: tabs and popups of one browser; a page that opens more gets none
 BROWSER_ELEMENTS_MAX = 1_000  #: of one screen: more than fit into a model's context
 BROWSER_TEXT_MAX = 500  #: characters of an element's text or value; the rest is on the picture

@@ -8,6 +8,7 @@ from typing import Literal
 from playwright.async_api import Error, Page
 
 from openmaas.apps.drivers.acts import Act, Hover, Key, Point, Press, Scroll, Swipe, Tap, Type
+from openmaas.core.bounds import BROWSER_HOVER_S
 from openmaas.core.errors import CannotAct
 
 #: In Playwright's type.
@@ -58,6 +59,7 @@ async def do(page: Page, act: Act, height: int, scale: float) -> None:
         case Tap(at=at, button=button, count=count):
             await page.evaluate(OPEN_IN_PAGE, [at.x / scale, at.y / scale])
             await move(at)
+            await asyncio.sleep(BROWSER_HOVER_S)
             which = BUTTON_OF[button]
             for nth in range(1, count + 1):
                 await page.mouse.down(button=which, click_count=nth)

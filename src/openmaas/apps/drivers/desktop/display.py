@@ -21,6 +21,7 @@ from PIL import Image
 from Xlib import X, display, error
 from Xlib.ext import xtest
 from Xlib.protocol.event import ClientMessage
+from Xlib.support import connect
 
 from openmaas.apps.drivers.acts import Point
 from openmaas.apps.drivers.driver import Box
@@ -47,6 +48,7 @@ class Display:
     """A connection to an X server that lets its mouse and keyboard be moved by a program (XTEST)."""
 
     def __init__(self, name: str) -> None:
+        _reach(name)
         try:
             self.x = display.Display(name)
         except (error.DisplayError, OSError) as reason:
@@ -176,3 +178,15 @@ class Display:
         named = window.get_full_property(self.x.intern_atom("_NET_WM_NAME"), X.AnyPropertyType)
         title = named.value if named is not None else window.get_wm_name() or ""
         return title.decode(errors="replace") if isinstance(title, bytes) else str(title)
+
+
+def _reach(name: str) -> None:
+    """Raises ``DeviceLost`` if nobody listens there. Xlib finds out as well, and leaves its sockets open."""
+    try:
+        _, protocol, host, number, _ = connect.get_display(name)
+        local = not host and protocol != "tcp"
+        address = f"/tmp/.X11-unix/X{number}" if local else (host or "127.0.0.1", 6000 + number)  # noqa: S108 - X's place
+        with socket.socket(socket.AF_UNIX if local else socket.AF_INET) as trial:
+            trial.connect(address)
+    except (error.DisplayNameError, OSError, OverflowError) as reason:
+        raise DeviceLost(f"no X server answers at {name}") from reason

@@ -151,6 +151,9 @@ class Keyboard:
             for code, number in meanings.items():
                 self._shown.x.change_keyboard_mapping(code, [[number] * len(before[code])])
             self._shown.x.sync()
+            if meanings:
+                # The window has heard of it as well: else it may read the first key by the old table.
+                self._shown.wait_until_taken()
             yield {number: (code, False) for code, number in meanings.items()}
         finally:
             if meanings:
