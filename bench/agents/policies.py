@@ -102,7 +102,7 @@ class Page:
         """Scroll down what scrolls, some times."""
         moving = next((item for item in reversed(self.items) if item.scrolls), None)
         tried = sum(answer["action"] == "scroll" for answer in self.history)
-        if moving and tried < 12:
+        if moving and tried < 20:
             yield {"action": "scroll", "element": moving.number, "direction": "down", "why": f"scroll {tried}"}
 
     def again(self, answer: Answer) -> Answer:

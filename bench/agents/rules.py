@@ -116,7 +116,8 @@ def login(found: re.Match[str], page: Page) -> Iterator[Answer]:
 
 def clock(found: re.Match[str], page: Page) -> Iterator[Answer]:
     hours, minutes, half = found.groups()
-    yield from (typed(item, f"{int(hours):02}:{minutes} {half}") for item in page.all("textbox")[:1])
+    hour = int(hours) % 12 + (12 if half == "PM" else 0)
+    yield from (typed(item, f"{hour:02}:{minutes}") for item in page.all("textbox")[:1])
     yield from page.submit()
 
 
@@ -130,17 +131,18 @@ def date(found: re.Match[str], page: Page) -> Iterator[Answer]:
         if way:
             yield page.again(page.on(page.named("Next" if way > 0 else "Prev")))
         yield from (page.on(item) for item in page.all("link", "button", "text") if item.text == str(day))
+    elif fields and fields[0].text == "date":
+        yield typed(fields[0], f"{year}-{month:02}-{day:02}")
     elif fields and not fields[0].value:
         yield page.again(page.on(fields[0]))
     yield from page.submit()
-    del year
 
 
 def mail(found: re.Match[str], page: Page) -> Iterator[Answer]:
     said = found.string
     names = [name for name in re.findall(r"\b[A-Z][a-z]+\b", re.sub(r'"[^"]*"', "", said)) if name not in NO_NAMES]
     texts = re.findall(r'"([^"]*)"|that it (.+?)[.?]?$|with the text (.+?)\.?$', said)
-    text = next((part for parts in texts for part in parts if part), "")
+    text = next((part for parts in texts for part in parts if part), "").strip('"')
     senders = [name for name in names if page.named(name)] or names
     forward = re.search(r"forward|[Ss]end|pass", said) and len(names) > 1
     sender, to = (
@@ -344,21 +346,32 @@ def ascending(found: re.Match[str], page: Page) -> Iterator[Answer]:
 
 
 def widget(found: re.Match[str], page: Page) -> Iterator[Answer]:
-    role = {"textarea": "textbox", "text": "textbox"}.get(found[1], found[1])
-    those = page.all(role)
-    yield from map(page.on, those[-1:] if found[1] == "textarea" else those[:1])
+    kind = found[1] if found.groups() else "button"
+    those = page.all({"textarea": "textbox", "text": "textbox"}.get(kind, kind))
+    yield from map(page.on, those[-1:] if kind == "textarea" else those[:1])
+
+
+def _drawn(said: str, page: Page) -> list[Item]:
+    """The shapes that are called this; how large they are is for the picture to tell."""
+    kinds = {**SHAPES, "letter": "letter", "digit": "digit", "item": ""}
+    words = [word.removesuffix("s") for word in said.split() if word not in ("small", "large")]
+    kind = next((kinds[word] for word in words if word in kinds), "")
+    colour = next((word for word in words if word not in kinds), "")
+    found = []
+    for item in page.items:
+        sign = len(item.text) == 1 and {"letter": item.text.isalpha(), "digit": item.text.isdigit()}.get(kind, not kind)
+        drawn = item.role == "image" and (not kind or item.text.split()[-1:] == [kind])
+        if (sign and item.role == "text") or (drawn and item.text.startswith(colour)):
+            found.append(item)
+    return found
 
 
 def shape(found: re.Match[str], page: Page) -> Iterator[Answer]:
-    *before, kind = found[1].split()
-    colour = before[-1] if before else None
-    for item in page.items:
-        drawn = item.text.split()[-1:] == [SHAPES.get(kind, kind)]
-        sign = {"letter": item.text.isalpha(), "digit": item.text.isdigit()}.get(kind, False)
-        what = drawn or (len(item.text) == 1 and sign)
-        if what and (colour in (None, "small", "large") or item.text.startswith(str(colour))):
-            yield page.on(item)
-            return
+    yield from map(page.on, _drawn(found[1], page)[:1])
+
+
+def count(found: re.Match[str], page: Page) -> Iterator[Answer]:
+    yield from page.tap(str(len(_drawn(found[1], page))), "button")
 
 
 def describe(found: re.Match[str], page: Page) -> Iterator[Answer]:
@@ -500,5 +513,7 @@ RULES: tuple[tuple[str, Wishes], ...] = (
     (r"Click button (\w+), (?:wait (\d+) seconds, )?then click button (\w+)", press),
     (r"Click the \"Menu\" button.*labeled \"(.+?)\"", sub_menu),
     (r"(?:labeled|clicking the|on the) \"(.+?)\"", press),
+    (r"How many (.+?)s? are there", count),
+    (r"Click the button\.$", widget),
     (r"(?:Click|Press) (?:on )?(?:the )?(?:button )?(\w+(?: #\d+)?)(?: button)?\.$", press),
 )

@@ -232,6 +232,17 @@ async def test_a_list_is_chosen_from_like_anything_else() -> None:
 
 
 @waited
+async def test_a_date_is_typed_as_what_it_is() -> None:
+    page = "<input type=date onchange='document.title = value'>"
+    async with showing(page) as driver:
+        await tap(driver, "date")
+        with pytest.raises(CannotAct, match="2030-12-31"):
+            await driver.do(Type("tomorrow"))
+        await driver.do(Type("2026-11-28"))
+        assert named(await until(driver, lambda screen: screen.title == "2026-11-28"), "date").value == "2026-11-28"
+
+
+@waited
 async def test_dialogs_are_seen_and_answered() -> None:
     page = """<button onclick="document.title = 'done ' + alert('well then')">tell</button>
     <button onclick="document.title = confirm('really?')">ask</button>

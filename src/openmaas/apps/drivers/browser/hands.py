@@ -48,6 +48,22 @@ TAKES_TEXT = """() => {
   return node.isContentEditable || !["BODY", "HTML", "A", "BUTTON", "SUMMARY"].includes(node.tagName);
 }"""
 
+#: A field of dates or times has a picker that no picture shows, and parts that take keys each in its own way. So what is
+#: typed is set at once: null for another field, true, or what such a field takes.
+SET_TIME = """text => {
+  let node = document.activeElement;
+  while (node?.shadowRoot?.activeElement || node?.contentDocument?.activeElement)
+    node = node.shadowRoot?.activeElement ?? node.contentDocument.activeElement;
+  const forms = { date: "2030-12-31", time: "23:59", "datetime-local": "2030-12-31T23:59", month: "2030-12",
+    week: "2030-W52", color: "#aabbcc" };
+  if (node?.tagName !== "INPUT" || !forms[node.type]) return null;
+  const trial = Object.assign(node.ownerDocument.createElement("input"), { type: node.type, value: text });
+  if (text && trial.value !== text.toLowerCase() && trial.value !== text) return forms[node.type];
+  Object.getOwnPropertyDescriptor(trial.constructor.prototype, "value").set.call(node, text);
+  for (const what of ["input", "change"]) node.dispatchEvent(new Event(what, { bubbles: true, composed: true }));
+  return true;
+}"""
+
 
 async def do(page: Page, act: Act, height: int, scale: float) -> None:
     """Do what is done with mouse and keyboard on a screen of this height."""
@@ -87,6 +103,11 @@ async def do(page: Page, act: Act, height: int, scale: float) -> None:
         case Type(text=text, clear=clear):
             if not await page.evaluate(TAKES_TEXT):
                 raise CannotAct("nothing that takes text has the focus: tap a field first")
+            taken = await page.evaluate(SET_TIME, text)
+            if isinstance(taken, str):
+                raise CannotAct(f"this field takes what looks like {taken}")
+            if taken:
+                return
             if clear:
                 await page.keyboard.press("Control+a")
                 await page.keyboard.press("Delete")

@@ -76,6 +76,8 @@
     if (!HELD.has(is) && clean(node.innerText ?? node.textContent)) return clean(node.innerText ?? node.textContent);
     const called = clean(node.getAttribute("title")) || clean(node.getAttribute("placeholder"));
     if (called) return called;
+    // Of a field that has no name it is of use to know what it takes.
+    if (/^(date|time|datetime-local|month|week|color|email|tel|url)$/.test(node.type)) return node.type;
     if (SHAPES.has(node.tagName)) return clean(`${node.getAttribute("fill") || ""} ${node.tagName}`);
     // An icon: what its author calls it is better than nothing.
     return HELD.has(is) || is === "region" ? "" : clean(node.getAttribute("class")) || clean(node.id);
@@ -89,8 +91,8 @@
     if (secret(node)) return "";
     if (node.tagName === "SELECT") return clean([...node.selectedOptions].map(option => option.label).join(", "));
     if (node.tagName === "INPUT" && ["checkbox", "radio", "button", "submit", "reset", "image"].includes(node.type)) return "";
-    if (node.tagName === "INPUT" || node.tagName === "TEXTAREA") return clean(node.value);
-    if (node.isContentEditable) return clean(node.innerText);
+    if (node.tagName === "INPUT" || node.tagName === "TEXTAREA") return node.value.slice(0, textMax);
+    if (node.isContentEditable) return node.innerText.slice(0, textMax);
     return clean(node.getAttribute("aria-valuetext") || node.getAttribute("aria-valuenow"));
   }
 
