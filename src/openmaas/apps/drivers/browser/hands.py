@@ -48,7 +48,7 @@ TAKES_TEXT = """() => {
   return node.isContentEditable || !["BODY", "HTML", "A", "BUTTON", "SUMMARY"].includes(node.tagName);
 }"""
 
-#: A field of dates or times has a picker that no picture shows, and parts that take keys each in its own way. So what is
+#: A field of dates or times has a picker that no picture shows, and parts that take keys each in its own way. What is
 #: typed is set at once: null for another field, true, or what such a field takes.
 SET_TIME = """text => {
   let node = document.activeElement;
