@@ -17,23 +17,6 @@ NO_NAMES = {
     *("Find", "Send", "Go", "Open", "Delete", "Will", "Forward"),
     *("Reply", "Please", "Click", "The", "Locate", "I", "Star"),
 }
-    [
-        "Find",
-        "Send",
-        "Go",
-        "Open",
-        "Delete",
-        "Will",
-        "Forward",
-        "Reply",
-        "Please",
-        "Click",
-        "The",
-        "Locate",
-        "I",
-        "Star",
-    ]
-)
 
 
 def press(found: re.Match[str], page: Page) -> Iterator[Answer]:

@@ -35,8 +35,9 @@ class Platform:
         self.url = url.rstrip("/").removesuffix("/v1")
         if not self.url.startswith(("http://", "https://")):
             raise FieldInvalid("it must be such as http://127.0.0.1:8080", field="url")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(FIRST_BYTE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        self._http = httpx.AsyncClient(base_url=self.url, headers={"authorization": f"Bearer {key}"}, timeout=timeout)
+        self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeout)
 
     async def __aenter__(self) -> Platform:
         return self

@@ -57,7 +57,7 @@ async def opened(device: str, language: str = "en", allowed: tuple[str, ...] = (
 
 @asynccontextmanager
 async def simulated(shown: World, adb_port: int = ADB_PORT) -> AsyncIterator[tuple[Driver, SimPhone]]:
-    """A simulated phone that shows this world, and its driver through adb's server, which is started where none runs."""
+    """A simulated phone that shows this world, and its driver. adb's server is started where none runs."""
     await _adb_server(adb_port)
     async with served(shown) as url, SimPhone(url, language=shown.language) as phone:
         await server.connect(phone.serial, adb_port)

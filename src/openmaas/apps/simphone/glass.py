@@ -109,6 +109,10 @@ class Glass:
         """Put it into the field that has the focus; lost when there is none."""
         await self._page.keyboard.insert_text(text)
 
+    async def by_hand(self, label: str, text: str) -> None:
+        """What its owner does without adb: text into the field of this name, on a screen that adb may not see."""
+        await self._page.get_by_label(label, exact=True).fill(text)
+
     async def press(self, keys: Sequence[str]) -> None:
         """Keys together, by their names as of ``KeyboardEvent.key``."""
         for key in keys:
