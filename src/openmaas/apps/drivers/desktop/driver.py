@@ -90,8 +90,7 @@ class Desktop:
         match act:
             case Tap(at=at, button=button, count=count):
                 self._shown.move(at)
-                for _ in range(count):
-                    self._click(BUTTONS[button])
+                self._shown.click(BUTTONS[button], count)
             case Press(at=at, duration_ms=duration_ms):
                 self._drag((at,), duration_ms)
             case Hover(at=at):
@@ -101,8 +100,7 @@ class Desktop:
                 self._drag(tuple(_between(start, end, part) for part in parts), duration_ms)
             case Scroll(at=at, direction=direction, amount=amount):
                 self._shown.move(at)
-                for _ in range(amount):
-                    self._click(WHEEL[direction])
+                self._shown.click(WHEEL[direction], amount)
             case Type(text=text, clear=clear):
                 self._type(text, clear)
             case Key(keys=keys):
@@ -111,10 +109,6 @@ class Desktop:
                 self._launch(app)
             case _:
                 raise AssertionError(act)
-
-    def _click(self, button: int) -> None:
-        self._shown.button(button, down=True)
-        self._shown.button(button, down=False)
 
     def _drag(self, way: tuple[Point, ...], duration_ms: int) -> None:
         first, *rest = way
