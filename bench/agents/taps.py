@@ -102,7 +102,7 @@ def social(found: re.Match[str], page: Page) -> Iterator[Answer]:
         if choice and icon == "more":
             yield page.on(choice)
     if "Submit" in found.string:
-        yield from page.down() if len(names) < many and not page.named("Submit") else iter(())
+        yield from () if page.named("Submit") else page.down()
         yield from page.submit()
     elif not names:
         yield from page.down()

@@ -397,6 +397,7 @@ BROWSER_ELEMENTS_MAX = 1_000  #: of one screen: more than fit into a model's con
 BROWSER_TEXT_MAX = 500  #: characters of an element's text or value; the rest is on the picture
 DESKTOP_ACT_S = 60.0  #: whatever is done, an X server that lives has taken it within this
 DESKTOP_TAKEN_S = 5.0  #: a window that answers pings has taken what was typed within this, on a busy machine
+DESKTOP_CLICK_MS = 30  #: between the clicks of a double one: of the same millisecond, programs take them for one
 DESKTOP_SETTLE_S = 0.3  #: one that answers none is given this, before keys have their old meaning again
 DESKTOP_WINDOWS_MAX = 200  #: told of one desktop
 DESKTOP_TEXT_MAX = 20_000  #: characters typed at once; a page of text has 3,000

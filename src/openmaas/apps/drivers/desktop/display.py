@@ -25,7 +25,7 @@ from Xlib.support import connect
 
 from openmaas.apps.drivers.acts import Point
 from openmaas.apps.drivers.driver import Box
-from openmaas.core.bounds import DESKTOP_SETTLE_S, DESKTOP_TAKEN_S, DESKTOP_WINDOWS_MAX
+from openmaas.core.bounds import DESKTOP_CLICK_MS, DESKTOP_SETTLE_S, DESKTOP_TAKEN_S, DESKTOP_WINDOWS_MAX
 from openmaas.core.errors import DeviceLost
 
 #: X's numbers of a mouse's buttons; a wheel's notches are buttons as well.
@@ -120,9 +120,9 @@ class Display:
         self.x.sync()
 
     def click(self, number: int, count: int) -> None:
-        """So many clicks at once, so that a busy machine does not take a double click for two."""
+        """So many clicks. The server keeps the time between them: no busy machine makes two of a double click."""
         for _ in range(count):
-            xtest.fake_input(self.x, X.ButtonPress, number)
+            xtest.fake_input(self.x, X.ButtonPress, number, time=DESKTOP_CLICK_MS)
             xtest.fake_input(self.x, X.ButtonRelease, number)
         self.x.sync()
 
