@@ -10,7 +10,7 @@ SEED   ?= 1
 RELAYS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser serve test crash test-long mutants check bench clients setup-npm first-light docs lock clean
+.PHONY: help setup setup-browser serve test crash test-long mutants check bench agents agents-long clients setup-npm first-light docs lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -133,6 +133,12 @@ bench: $(VENV)/.dev | $(VENV)-litellm/bin/litellm $(VENV)-gateways/bin/smg ## me
 
 first-light: $(VENV)/.dev $(VENV)/.glm ## train a toy GLM, serve it, ask it and show the bill: ten minutes
 	@$(BIN)/python recipes/first_light.py --into $(DATA)/first-light
+
+agents: $(VENV)/.dev ## how often policies and models do tasks in a browser and on a simulated phone, by a judge
+	@$(BIN)/python -m bench.agents.run --into bench/agents.json $(AGENTS)
+
+agents-long: $(VENV)/.dev ## the same on all tasks, three seeds each; AGENTS="--model NAME --url URL" adds a model
+	@$(BIN)/python -m bench.agents.run --into bench/agents.json --miniwob all --phone 60 --seeds 3 $(AGENTS)
 
 docs: $(VENV)/.dev ## regenerate the pages that are made from the code
 	@$(BIN)/python -m openmaas.house.pages docs

@@ -190,7 +190,7 @@ def main() -> None:
     given = asked.parse_args()
     seeds = range(given.first, given.first + given.seeds)
     names = {"all": miniwob.tasks(), "none": []}.get(given.miniwob, given.miniwob.split(","))
-    ours: dict[str, Policy] = {"random": random, "rule": rule, "walk": _nothing}
+    ours: dict[str, Policy] = {"random": random, "rule": rule, "walk": nothing}
     those = [Who(name, ours[name]) for name in given.who.split(",") if name in ours]
     those += [
         Who(name, url=given.url, key=os.environ.get("OPENMAAS_KEY", ""), grammar=given.grammar) for name in given.model
@@ -204,7 +204,7 @@ def main() -> None:
         given.into.write_text(json.dumps({row: dict(found) for row, found in table.items()}, indent=2))
 
 
-def _nothing(seen: Seen) -> dict[str, str]:
+def nothing(seen: Seen) -> dict[str, str]:
     """The place of ``walk`` where there is no way written down."""
     del seen
     return {"action": "finish", "text": "nothing"}

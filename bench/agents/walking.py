@@ -58,10 +58,16 @@ class Walk:
 
 
 def _named(seen: Seen, text: str, roles: Sequence[str], place: int = 0) -> Item | None:
-    """The element that says this, else that begins with it, else that has it: a button before a mere text."""
+    """The element that says this, else that begins with it, else that has it: a button before a mere text. "Plan (old)"
+    is another name than "Plan"."""
     those = [each for each in seen.elements if not roles or each.role in roles]
     those.sort(key=lambda each: each.role in ("text", "generic", "heading"))
-    for fits in (lambda said: said == text, lambda said: said.startswith(text), lambda said: text in said):
+    tests: tuple[Callable[[str], bool], ...] = (
+        lambda said: said == text,
+        lambda said: said.startswith(text) and said[len(text) :].strip()[:1] not in ("(", "("),
+        lambda said: text in said,
+    )
+    for fits in tests:
         found = [each for each in those if fits(each.text)]
         if len(found) > place:
             return found[place]

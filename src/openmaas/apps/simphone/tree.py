@@ -70,7 +70,9 @@ SCRIPT = """
     add(element, rect, clip, {class: 'android.widget.TextView', text: squeezed(said)});
   }
   function walk(element, inside, clip) {
-    if (!element.checkVisibility({visibilityProperty: true, opacityProperty: true})) return;
+    // An input that cannot be seen takes the tap on what is drawn in its place.
+    const opacityProperty = !element.matches('input');
+    if (!element.checkVisibility({visibilityProperty: true, opacityProperty})) return;
     const rect = element.getBoundingClientRect();
     if (element.matches(TOUCHED)) { touched(element, clip); inside = true; }
     else if (inside) { /* its text is that of what is touched */ }
