@@ -275,5 +275,33 @@ def test_a_paper_phone_is_a_driver() -> None:
     assert driver.kind == "phone"
 
 
-def test_money_is_what_receipts_say() -> None:
-    assert run(Desk(BUYS, limits=Limits(money=Decimal(1)))).amount == "0"  # of a service without receipts
+def test_a_limit_of_money_wants_a_service_that_says_what_it_costs() -> None:
+    ended = run(Desk(BUYS, limits=Limits(money=Decimal(1))))
+    assert (ended.status, ended.why, ended.steps) == ("failed", "limit", 1)
+    assert "no receipts" in ended.message
+
+
+def test_a_checker_that_does_not_answer_leaves_a_claim_a_claim() -> None:
+    steps = [does("finish", message="done", succeeded=True), Step(status=400)]
+    ended = run(Desk(steps, checker="judge"))
+    assert (ended.status, ended.verdict) == ("done", e.Verdict.UNVERIFIED)
+    assert "as the script says" in ended.verdict_why
+
+
+@pytest.mark.parametrize(
+    ("word", "verdict"), [("YES, it is", "verified"), ("No.", "refuted"), ("Perhaps", "unverified")]
+)
+def test_a_second_model_judges_by_the_last_screen(word: str, verdict: str) -> None:
+    steps = [does("finish", message="done", succeeded=True), Step(word, ["Buy noodles.", "claims: done", '"Shop"'])]
+    ended = run(Desk(steps, checker="judge"))
+    assert ended.verdict == verdict
+    assert "the model judge says" in ended.verdict_why
+    assert ended.tokens == 220
+
+
+def test_what_the_gate_tells_of_a_screen_has_no_secret_in_it() -> None:
+    shop = pages(home=Page((Thing("button", "Pay with code 4711", "paid"),)))
+    desk = Desk([does("tap", element=1), BUYS[-1]], pages=shop, vault=Vault([Secret("code", "4711", "paper")]))
+    assert run(desk).status == "done"
+    assert "{{secret:code}}" in str(desk.told(e.Gated))
+    assert "4711" not in str([each for each in desk.events if not isinstance(each, e.Looked)])

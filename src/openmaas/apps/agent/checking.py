@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from openmaas.apps.agent.grammars.grammar import content_of
 from openmaas.apps.agent.observing import Sight
 from openmaas.apps.agent.spending import Spent
 from openmaas.apps.client import Platform
+from openmaas.core.errors import OpenmaasError
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -90,19 +92,13 @@ class Second:
             f"A task was given: {task}\nWho did it claims: {claim.message or 'done'}\nThe screen at the end says:\n"
             f"{sight.lines('end')}\nDoes the screen prove that the task is done? Begin with YES, NO or UNKNOWN."
         )
-        answer = await self._platform.chat(
-            {"model": self._model, "messages": [{"role": "user", "content": asked}], "max_tokens": 200}
-        )
+        body = {"model": self._model, "messages": [{"role": "user", "content": asked}], "max_tokens": 200}
+        try:
+            answer = await self._platform.chat(body)
+        except OpenmaasError as error:
+            return Finding(Verdict.UNVERIFIED, f"the model {self._model} could not be asked: {error.message}")
         spent.asked(answer.prompt_tokens + answer.completion_tokens, answer.amount, answer.currency)
         said = content_of(answer.message).strip()
-        word = said.upper().lstrip("*# ")
-        verdict = (
-            Verdict.VERIFIED
-            if word.startswith("YES")
-            else Verdict.REFUTED
-            if word.startswith("NO")
-            else Verdict.UNVERIFIED
-        )
-        if word.startswith("NOT SURE"):
-            verdict = Verdict.UNVERIFIED
+        words = {"YES": Verdict.VERIFIED, "NO": Verdict.REFUTED}
+        verdict = words.get(re.split(r"\W", said.upper().lstrip("*# "))[0], Verdict.UNVERIFIED)
         return Finding(verdict, f"the model {self._model} says: {said[:300]}")

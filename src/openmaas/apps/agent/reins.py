@@ -57,7 +57,7 @@ class Reins:
         self._going.set()
 
     def cancel(self) -> None:
-        """End it now: what it waits for is dropped, what a driver has begun is let end."""
+        """End it now: what it waits for is dropped, and a driver puts right what it was in the middle of."""
         self._cancelled.set()
 
     def pause(self) -> None:

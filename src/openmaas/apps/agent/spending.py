@@ -51,6 +51,8 @@ class Spent:
             return f"{limits.tokens} tokens"
         if limits.time_s is not None and self.time_s >= limits.time_s:
             return f"{limits.time_s:g} seconds"
+        if limits.money is not None and self.tokens and not self.currency:
+            return f"{limits.money}, and this service gives no receipts to count by"
         if limits.money is not None and self.money >= limits.money:
             return f"{limits.money} {self.currency}"
         return ""

@@ -18,7 +18,7 @@ from openmaas.apps.agent.gate import Answer, Gate
 from openmaas.apps.agent.observing import Observer, Sight
 from openmaas.apps.agent.reins import Person
 from openmaas.apps.agent.vault import Vault
-from openmaas.apps.drivers.acts import Act, Key, Launch, Point, Press, Swipe, Tap, Type
+from openmaas.apps.drivers.acts import Act, Key, Point, Press, Swipe, Tap, Type
 from openmaas.apps.drivers.driver import Driver, Element, Screen
 from openmaas.core.clock import Clock
 from openmaas.core.errors import CannotAct
@@ -61,8 +61,8 @@ class Device:
         return Done("done", target)
 
     async def _one(self, act: Act, said: Said, sight: Sight, tell: Callable[[Gated], object], step: int) -> None:
-        now = await self.driver.look() if isinstance(act, (Tap, Press, Swipe, Key, Type)) else sight.screen
-        if _moved(act, sight.screen, now, self._vault):
+        now = await self._look() if isinstance(act, (Tap, Press, Swipe, Key, Type)) else sight.screen
+        if _moved(act, sight.screen, now):
             raise CannotAct("the screen has changed at this place since you looked; look again")
         ruling = self._gate.rule(act, now, said.warned)
         if ruling.answer is not Answer.ALLOW:
@@ -74,11 +74,15 @@ class Device:
                 raise CannotAct(
                     f"{who} ({', '.join(ruling.risks)}). Do not try it another way; go on without it, or finish"
                 )
-            if _moved(act, now, await self.driver.look(), self._vault):
+            if _moved(act, now, await self._look()):
                 raise CannotAct("the screen has changed at this place while the person was asked; look again")
         if isinstance(act, Type):
             act = msgspec.structs.replace(act, text=self._vault.filled(act.text, now))
         await self.driver.do(act)
+
+    async def _look(self) -> Screen:
+        """The screen without secrets: what the gate finds there is told, and kept."""
+        return self._vault.hidden_on(await self.driver.look())
 
 
 def _acts(action: Action) -> tuple[Act, ...]:
@@ -104,11 +108,9 @@ def element_at(action: object, screen: Screen) -> Element | None:
     return min(found, key=lambda each: each.box.width * each.box.height, default=None)
 
 
-def _moved(act: Act, seen: Screen, now: Screen, vault: Vault) -> bool:
+def _moved(act: Act, seen: Screen, now: Screen) -> bool:
     """Whether something else is now where the act goes. A value may change."""
-    if isinstance(act, Launch):
-        return False
-    before, after = element_at(act, seen), element_at(act, vault.hidden_on(now))
+    before, after = element_at(act, seen), element_at(act, now)
     if before is None or after is None:
         return before is not after
     return (before.role, before.text, before.place) != (after.role, after.text, after.place)
