@@ -23,6 +23,7 @@ class Step:
     calls: Sequence[tuple[str, Any]] = ()
     waits_s: float = 0.0
     status: int = 200
+    whole: dict[str, Any] | None = None  # the body of the answer, in place of all else
 
 
 @dataclass
@@ -67,6 +68,8 @@ class Script(ThreadingHTTPServer):
             return 409, {"error": {"message": f"step {number + 1} was not told {missing[0]!r}: {shown}"}}, 0.0
         if step.status != 200:
             return step.status, {"error": {"message": "as the script says"}}, 0.0
+        if step.whole is not None:
+            return 200, step.whole, step.waits_s
         message: dict[str, Any] = {"role": "assistant", "content": step.says}
         if step.calls:
             message["tool_calls"] = [

@@ -116,15 +116,61 @@ def test_a_harmless_word_on_a_page_that_pays_is_a_payment(page: str, button: str
     assert Risk.PAYMENTS in ruling.risks
 
 
-@pytest.mark.parametrize(
-    "act", [Key(("Enter",)), Key(("Control", "Enter")), Type("hello\n"), Key((" ",)), Key(("Alt", "s"))]
-)
+@pytest.mark.parametrize("act", [Key(("Enter",)), Key(("Control", "Enter")), Type("hello\n"), Key(("Alt", "s"))])
 def test_a_key_that_sends_is_judged_by_what_it_could_press(act: Act) -> None:
     elements = (
         Element("textbox", "Message", Box(0, 0, 360, 40), focused=True),
         Element("button", "Send", BOX),
     )
     assert Gate(DENIES).rule(act, Screen(b"x", 360, 640, "any", elements=elements)).answer is Answer.DENY
+
+
+WAYS: tuple[tuple[Act, Element], ...] = (
+    (Tap(MIDDLE), Element("textbox", "Pay now", BOX)),
+    (Tap(MIDDLE), Element("searchbox", "Transfer", BOX)),
+    (Tap(MIDDLE), Element("button", "Read more", BOX, value="Pay now")),
+    (Tap(MIDDLE), Element("iframe", "card", BOX)),
+    (Tap(MIDDLE), Element("window", "Checkout", BOX)),
+    (Tap(Point(5, 5)), Element("heading", "Welcome", BOX)),
+    (Swipe(MIDDLE, MIDDLE), Element("text", "Pay now", BOX)),
+    (Key(("\n",)), Element("button", "Pay now", BOX, focused=True)),
+    (Key((" ",)), Element("button", "Pay now", BOX, focused=True)),
+    (Type(" "), Element("button", "Pay now", BOX, focused=True)),
+    (Key(("Delete",)), Element("row", "holiday.jpg", BOX, focused=True)),
+    *(
+        (Tap(MIDDLE), Element("button", word, BOX))
+        for word in (
+            "PayNow",
+            "ᴘᴀʏ ɴᴏᴡ",
+            "P\u3164ay",
+            "Pa\u2800y",
+            "\u202eyaP",
+            "ΡΑΥ",
+            "Вuy",
+            "Тransfer",
+            "轉帳",
+            "發送",
+        )
+    ),
+)
+
+
+@pytest.mark.parametrize(("act", "element"), WAYS)
+def test_no_way_round_the_gate_that_was_found_once_is_open(act: Act, element: Element) -> None:
+    assert Gate(DENIES).rule(act, Screen(b"x", 360, 640, "any", elements=(element,))).answer is Answer.DENY
+
+
+def test_enter_in_a_form_without_a_button_sends_it() -> None:
+    field = Element("textbox", "Message", BOX, focused=True)
+    screen = Screen(b"x", 360, 640, "any", title="New message", elements=(field,))
+    for act in (Key(("Enter",)), Type("hi\n")):
+        assert Gate(DENIES).rule(act, screen).answer is Answer.DENY
+    assert Gate(DENIES).rule(Type("hi there"), screen).answer is Answer.ALLOW
+
+
+def test_who_agrees_to_a_question_agrees_to_what_it_asks() -> None:
+    elements = (Element("text", "Really pay 500 EUR to Bob?", Box(0, 0, 360, 40)), Element("button", "OK", BOX))
+    assert Gate(DENIES).rule(Tap(MIDDLE), Screen(b"x", 360, 640, "any", elements=elements)).answer is Answer.DENY
 
 
 def test_a_slider_that_pays_is_denied_and_a_list_that_scrolls_is_not() -> None:
@@ -228,6 +274,9 @@ def test_the_stricter_of_two_rules_holds() -> None:
     pay = (Element("button", "Pay", BOX),)
     assert Gate(policy).rule(Tap(MIDDLE), Screen(b"x", 360, 640, "shop", elements=pay)).answer is Answer.ALLOW
     assert Gate(policy).rule(Tap(MIDDLE), Screen(b"x", 360, 640, "com.Bank.app", elements=pay)).answer is Answer.DENY
+    own = read_policy(["shop/payments=allow"])  # where nothing is said in general, what is said of one app holds
+    assert Gate(own).rule(Tap(MIDDLE), Screen(b"x", 360, 640, "shop", elements=pay)).answer is Answer.ALLOW
+    assert Gate(own).rule(Tap(MIDDLE), Screen(b"x", 360, 640, "other", elements=pay)).answer is Answer.ASK
     weaker = read_policy(["payments=deny", "shop/payments=allow"])
     assert Gate(weaker).rule(Tap(MIDDLE), Screen(b"x", 360, 640, "shop", elements=pay)).answer is Answer.DENY
 

@@ -13,13 +13,16 @@ from openmaas.apps.agent.actions import Ask, Fill, Finish, Note, Recall, Said, T
 from openmaas.apps.agent.grammars.grammar import Setting
 from openmaas.apps.agent.grammars.table import GRAMMARS, grammar_of
 from openmaas.apps.agent.observing import Sight
-from openmaas.apps.agent.space import SPACES, THOUSANDTHS, UI_TARS_15, Space, Unit
+from openmaas.apps.agent.space import SCREENSHOT, THOUSANDTHS, UI_TARS_15, Space, Unit
 from openmaas.apps.drivers.acts import Back, Home, Hover, Key, Launch, Point, Press, Scroll, Swipe, Tap, Type
 from openmaas.apps.drivers.driver import Box, Element, Screen
 from openmaas.apps.drivers.paper import Paper
 from openmaas.core.errors import AnswerUnreadable, FieldInvalid
 
 SIGHT = Sight(Screen(b"", 1000, 2000, "app", elements=(Element("button", "Go", Box(100, 200, 50, 20)),)))
+
+
+SPACES = (THOUSANDTHS, UI_TARS_15, SCREENSHOT)
 
 
 def read(grammar: str, message: str | dict[str, Any], sight: Sight = SIGHT) -> Said:
@@ -83,6 +86,7 @@ def test_a_tap_with_a_message_is_the_models_own_warning() -> None:
         ('do(action="Type")', "text must be"),
         ('do(action="Type", text=open("x"))', "not a call"),
         ('do(action="Tap", element=[1,', "not a call"),
+        (f'do(action="Tap", element=[{"9" * 400},5])', "two numbers"),
         ('do(action="Wait", duration="soon")', "duration"),
     ],
 )
@@ -265,12 +269,11 @@ def test_no_arguments_of_a_call_break_a_grammar(said: Any) -> None:
                 continue
 
 
-@given(st.sampled_from(sorted(SPACES)), st.integers(1, 4000), st.integers(1, 4000), st.floats(0, 1), st.floats(0, 1))
+@given(st.sampled_from(SPACES), st.integers(1, 4000), st.integers(1, 4000), st.floats(0, 1), st.floats(0, 1))
 def test_a_place_of_the_picture_is_the_same_place_of_the_screen(
-    name: str, width: int, height: int, x: float, y: float
+    space: Space, width: int, height: int, x: float, y: float
 ) -> None:
-    space = SPACES[name]
-    sides = {Unit.PIXEL: space.picture(width, height), Unit.FRACTION: (1, 1), Unit.THOUSANDTH: (1000, 1000)}[space.unit]
+    sides = {Unit.PIXEL: space.picture(width, height), Unit.THOUSANDTH: (1000, 1000)}[space.unit]
     point = space.point(x * sides[0], y * sides[1], width, height)
     assert 0 <= point.x < width
     assert 0 <= point.y < height
@@ -280,7 +283,7 @@ def test_a_place_of_the_picture_is_the_same_place_of_the_screen(
 
 @given(st.integers(1, 6000), st.integers(1, 6000))
 def test_a_picture_keeps_to_its_bound_and_its_factor(width: int, height: int) -> None:
-    for space in SPACES.values():
+    for space in SPACES:
         shown = space.picture(width, height)
         assert all(side % space.factor == 0 and side > 0 for side in shown)
         if space.pixels_max and min(shown) > space.factor:
@@ -292,7 +295,7 @@ def test_a_space_refuses_what_is_no_number() -> None:
         with pytest.raises(AnswerUnreadable):
             THOUSANDTHS.point(wrong, 0, 100, 100)
         with pytest.raises(AnswerUnreadable):
-            Space(Unit.FRACTION).point(0, wrong, 100, 100)
+            SCREENSHOT.point(0, wrong, 100, 100)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
-"""MiniWoB++ through our browser: the page's own judge, the same task for the same seed, and a policy that knows how."""
+"""MiniWoB++ through our browser: the page's own judge, the same task for the same seed."""
 
 from __future__ import annotations
 
 import shutil
 
 import pytest
-from bench.agents.miniwob import attempt, browser, episode, tasks
-from bench.agents.policies import Answer, Seen
-from bench.agents.rules import rule
+from bench.agents.miniwob import browser, episode, tasks
 
 from devices_screens import waited
 from openmaas.apps.drivers.acts import Tap
@@ -31,18 +29,6 @@ async def test_an_episode_is_judged_by_its_page_and_is_the_same_for_its_seed() -
         assert seen[0] == seen[1]
         # The score that a page prints beside its task is nothing that an agent sees.
         assert not any("reward" in element.text for element in seen[0][1])
-
-
-@needs_chromium
-@waited
-async def test_the_rules_do_what_doing_nothing_does_not() -> None:
-    def idle(seen: Seen) -> Answer:
-        return {"action": "finish"}
-
-    async with browser() as driver:
-        for task in ("login-user", "choose-date-easy", "email-inbox-delete", "use-slider"):
-            assert not await attempt(driver, task, 1, idle), task
-            assert await attempt(driver, task, 1, rule), task
 
 
 def test_there_are_as_many_tasks_as_the_wheel_has() -> None:

@@ -28,6 +28,22 @@ class Answer(msgspec.Struct, frozen=True):
     currency: str = ""
 
 
+class _Function(msgspec.Struct):
+    name: str
+    arguments: str | dict[str, Any] | None = None
+
+
+class _Call(msgspec.Struct):
+    function: _Function
+
+
+class _Message(msgspec.Struct):
+    """What every reader of a message relies on."""
+
+    content: str | list[dict[str, Any]] | None = None
+    tool_calls: list[_Call] | None = None
+
+
 class Platform:
     """One service at ``url`` (with or without ``/v1``), asked with one key. Raises ``Refused`` and ``Failed``."""
 
@@ -51,9 +67,10 @@ class Platform:
         said = _json(answer)
         try:
             message = said["choices"][0]["message"]
-        except (KeyError, IndexError, TypeError):
-            raise Failed(f"{self.url} gave no choice in its answer; is it a chat service?") from None
-        used = said.get("usage") or {}
+            msgspec.convert(message, _Message)
+        except (KeyError, IndexError, TypeError, msgspec.ValidationError) as error:
+            raise Failed(f"{self.url} gave no message in its answer ({error}); is it a chat service?") from None
+        used = said["usage"] if isinstance(said.get("usage"), dict) else {}
         request_id = answer.headers.get("x-request-id", "")
         receipt = await self._receipt(request_id)
         return Answer(
@@ -106,8 +123,8 @@ def _retry_after_s(answer: httpx.Response) -> float:
 def _json(answer: httpx.Response) -> dict[str, Any]:
     """The body. Raises ``Refused`` below 500 and ``Failed`` above, in the service's words."""
     try:
-        said = answer.json()
-    except ValueError:
+        said = msgspec.json.decode(answer.content)
+    except (msgspec.DecodeError, RecursionError):
         raise Failed(f"{answer.url} does not speak JSON ({answer.status_code}); is it an openmaas?") from None
     if answer.status_code >= 400:
         error = said.get("error") if isinstance(said, dict) else None

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from openmaas.apps.drivers.adb import server
 from openmaas.apps.drivers.adb.android import open_android
@@ -66,6 +66,7 @@ async def simulated(shown: World, adb_port: int = ADB_PORT) -> AsyncIterator[tup
             yield driver, phone
         finally:
             await driver.close()
+            await server.disconnect(phone.serial, adb_port)
 
 
 async def _adb_server(port: int) -> None:
@@ -83,7 +84,7 @@ async def _android(address: str, allowed: tuple[str, ...]) -> Driver:
     """A phone that adb knows; with no address the only one."""
     del allowed
     if not address:
-        known = [each.serial for each in await server.devices(ADB_PORT)]
+        known = [each.serial for each in await server.devices(ADB_PORT) if each.state == "device"]
         if len(known) != 1:
             raise DeviceLost(f"adb knows {', '.join(known) or 'no device'}; name one: android:SERIAL")
         address = known[0]
@@ -93,8 +94,10 @@ async def _android(address: str, allowed: tuple[str, ...]) -> Driver:
 async def _browser(address: str, allowed: tuple[str, ...]) -> Driver:
     """A browser of its own that begins with this page, and reaches its host and what is allowed besides."""
     home = address or "about:blank"
+    if ":" not in home.partition("/")[0]:
+        home = f"https://{home}"
     host = urlsplit(home).netloc
-    files = (urlsplit(home).path,) if home.startswith("file:") else ()
+    files = (unquote(urlsplit(home).path),) if home.startswith("file:") else ()
     return await browsing.open_browser(
         browsing.Plan(home=home, allowed=(*filter(None, (host,)), *allowed), files=files)
     )

@@ -141,11 +141,12 @@ def test_(trace: Path, into: Path, device: str, expect: tuple[str, ...], as_json
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option("--device", required=True, help="android, sim:1, browser:URL, desktop::0.")
 @click.option("--expect", multiple=True, help="What the last screen must say.")
+@click.option("--secret", multiple=True, help="NAME@APP=VARIABLE, for what was typed as a secret.")
 @AS_JSON
 @plainly
-def replay(trace: Path, device: str, expect: tuple[str, ...], as_json: bool) -> None:
+def replay(trace: Path, device: str, expect: tuple[str, ...], secret: tuple[str, ...], as_json: bool) -> None:
     """Do once more what TRACE did, without a model. Exit code 1 when it went otherwise."""
     _check_extra()
     from openmaas.cli import terminal  # noqa: PLC0415 - needs the extra
 
-    terminal.replay_in_terminal(trace, device, expect, as_json)
+    terminal.replay_in_terminal(trace, device, expect, secret, as_json)

@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import sys
+import threading
+import unicodedata
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,32 +29,74 @@ from openmaas.apps.opening import opened
 from openmaas.core.errors import FieldInvalid
 
 
-class Asked:
-    """The person at this terminal."""
+class Terminal:
+    """The person at this terminal. One reader has the keyboard: a line answers the question that stands, and with none
+    it lets a paused task go on. A question that is cancelled leaves the keyboard to the next."""
+
+    def __init__(self, reins: Reins, alone: bool) -> None:
+        self._reins, self._alone = reins, alone
+        self._loop = asyncio.get_running_loop()
+        self._question: asyncio.Future[str] | None = None
+        self._gone = False  # the keyboard has ended
+        self._loop.add_signal_handler(signal.SIGINT, self._interrupted)
+        for ends in (signal.SIGTERM, signal.SIGHUP):  # what was changed on the device is put back first
+            self._loop.add_signal_handler(ends, reins.cancel)
+        if not alone:
+            threading.Thread(target=self._read, daemon=True).start()
 
     async def agree(self, action: str, ruling: Ruling) -> bool:
         """Yes or no, typed."""
-        return bool(await _typed(click.confirm, f"{action}\n  {'; '.join(ruling.why)}\nDo it?"))
+        while True:
+            said = (await self._ask(f"{action}\n  {'; '.join(ruling.why)}\nDo it? [y/N]")).lower()
+            if said in ("y", "yes", "n", "no", "", "是", "否"):
+                return said in ("y", "yes", "是")
 
     async def answer(self, question: str) -> str:
         """A line."""
-        return str(await _typed(click.prompt, question or "The agent asks which"))
+        return await self._ask(question or "The agent asks which:")
 
     async def take_over(self, reason: str) -> None:
         """Enter, when the person has done it."""
-        await _typed(
-            click.prompt,
-            f"Your turn: {reason or 'do the next part by hand'}. Enter when done",
-            default="",
-            show_default=False,
-        )
+        await self._ask(f"Your turn: {reason or 'do the next part by hand'}. Enter when it is done.")
+
+    async def _ask(self, question: str) -> str:
+        click.echo(harmless(question), err=True)
+        if self._gone:
+            raise Cancelled("nobody is there to answer")
+        self._question = self._loop.create_future()
+        try:
+            return await self._question
+        finally:
+            self._question = None
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            self._loop.call_soon_threadsafe(self._typed, line)
+        self._loop.call_soon_threadsafe(self._closed)
+
+    def _typed(self, line: str) -> None:
+        if self._question is not None and not self._question.done():
+            self._question.set_result(line.strip())
+        else:
+            self._reins.resume()
+
+    def _closed(self) -> None:
+        """Nobody will type any more."""
+        self._gone = True
+        if self._question is not None and not self._question.done():
+            self._question.set_exception(Cancelled("nobody is there to answer"))
+
+    def _interrupted(self) -> None:
+        if self._alone or self._reins.paused or self._question is not None:
+            self._reins.cancel()
+            return
+        self._reins.pause()
+        click.echo("\npaused after this step; Enter goes on, ^C again ends the task", err=True)
 
 
-async def _typed(ask: Callable[..., Any], question: str, **more: Any) -> Any:
-    try:
-        return await asyncio.to_thread(ask, question, err=True, **more)
-    except click.Abort:
-        raise Cancelled("nobody answered") from None
+def harmless(text: str) -> str:
+    """A text without what a terminal obeys: words of a screen and of a model are shown there."""
+    return "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in ("Cc", "Cf"))
 
 
 def work_in_terminal(task: str, device: str, as_json: bool, said: dict[str, Any]) -> None:
@@ -68,7 +112,6 @@ def work_in_terminal(task: str, device: str, as_json: bool, said: dict[str, Any]
         checker=said["checker"],
         limits=Limits(said["steps"], said["tokens"], said["seconds"], said["money"]),
     )
-    person: Person = Nobody() if said["alone"] else Asked()
     vault = read_secrets(_secret(each) for each in said["secret"])
 
     async def run() -> e.Ended:
@@ -79,7 +122,8 @@ def work_in_terminal(task: str, device: str, as_json: bool, said: dict[str, Any]
                 Platform(said["url"], said["key"]) as platform,
             ):
                 reins = Reins()
-                _hold(reins, said["alone"])
+                asked = Terminal(reins, said["alone"])
+                person: Person = Nobody() if said["alone"] else asked
                 return await work(
                     order, driver=driver, platform=platform, person=person, tell=tell, reins=reins, vault=vault
                 )
@@ -87,19 +131,29 @@ def work_in_terminal(task: str, device: str, as_json: bool, said: dict[str, Any]
     sys.exit(_code(asyncio.run(run())))
 
 
-def replay_in_terminal(trace: Path, device: str, expect: tuple[str, ...], as_json: bool) -> None:
+def replay_in_terminal(
+    trace: Path, device: str, expect: tuple[str, ...], secret: tuple[str, ...], as_json: bool
+) -> None:
     """Play a trace again; the person is asked what they were asked then."""
     task, actions = kept(read_trace(trace))
+    vault = read_secrets(_secret(each) for each in secret)
 
     async def run() -> e.Ended:
         with ExitStack() as stack:
             tell = _teller(as_json, None, stack)
             async with opened(device) as driver:
                 reins = Reins()
-                _hold(reins, False)
+                person = Terminal(reins, alone=False)
                 order = Order(task=task, model="", expects=expect)
                 return await work(
-                    order, driver=driver, platform=None, person=Asked(), tell=tell, reins=reins, mind=Replay(actions)
+                    order,
+                    driver=driver,
+                    platform=None,
+                    person=person,
+                    tell=tell,
+                    reins=reins,
+                    vault=vault,
+                    mind=Replay(actions),
                 )
 
     sys.exit(_code(asyncio.run(run())))
@@ -111,25 +165,6 @@ def _secret(said: str) -> tuple[str, str]:
     if not named or not value:
         raise FieldInvalid(f"--secret {said}: it is NAME@APP=VARIABLE, of a variable that has a value", field="secret")
     return named, value
-
-
-def _hold(reins: Reins, alone: bool) -> None:
-    """^C pauses and asks whether to go on; a second one ends the task, as the first does when nobody is there."""
-
-    def held() -> None:
-        if alone or reins.paused:
-            reins.cancel()
-            return
-        reins.pause()
-        click.echo("\npaused after this step; ^C again ends the task, Enter goes on", err=True)
-        asyncio.get_running_loop().add_reader(sys.stdin, resumed)
-
-    def resumed() -> None:
-        asyncio.get_running_loop().remove_reader(sys.stdin)
-        sys.stdin.readline()
-        reins.resume()
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, held)
 
 
 def _teller(as_json: bool, trace: Path | None, stack: ExitStack) -> Callable[[e.AnyEvent], None]:
@@ -144,7 +179,7 @@ def _teller(as_json: bool, trace: Path | None, stack: ExitStack) -> Callable[[e.
             shown = msgspec.structs.replace(event, picture=b"") if isinstance(event, e.Looked) else event
             click.echo(msgspec.json.encode(shown).decode())
         elif line := told(event):
-            click.echo(line)
+            click.echo(harmless(line))
 
     return tell
 
@@ -161,7 +196,7 @@ def told(event: e.AnyEvent) -> str:
         case e.Misread(why=why):
             return f"   not read: {why}"
         case e.Gated(ruling=ruling, agreed=agreed):
-            word = {None: "denied by the policy", True: "agreed", False: "refused"}[agreed]
+            word = {None: ruling.answer.name.lower(), True: "agreed", False: "refused"}[agreed]
             return f"   gate: {', '.join(ruling.risks)}: {word}"
         case e.Nudged(times=times):
             return f"   the same {times} times on the same screen"

@@ -359,6 +359,8 @@ CALL_ENDS_MAX = 64  #: closing brackets at which an answer's call may end; a tex
 CIRCLES_WINDOW = 20  #: actions looked back on for the same one on the same screen; …
 CIRCLES_TOLD = 3  #: … so often, and the model is told, …
 CIRCLES_END = 6  #: … and so often, and the task has failed
+TAP_PX = 24  #: a swipe no longer than this is a tap: a finger is never quite still
+QUESTION_CHARS = 300  #: a screen that says no more than this asks one thing, and whoever agrees agrees to that
 ASKED_AGAIN_MAX = 3  #: times a request of an agent is sent again when the service is busy
 
 # ── devices ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -382,7 +384,6 @@ SIMPHONE_SLEEP_S_MAX = 60.0  #: the longest `sleep` in its shell
 SIMPHONE_PAGE_TIMEOUT_S = 30.0  #: a page of its world is there by then: they come from this machine
 SIMPHONE_TOUCH_STEP_MS = 16  #: a finger is where it is told to be so often, as a screen with 60 Hz
 SIMPHONE_PRESS_MS = 500  #: a finger that rests so long has pressed, as Android has it
-SIMPHONE_DUMP_TEXTS_MAX = 2_000  #: nodes of its tree of elements
 GATE_HEAD_S = 30.0  #: a browser has sent a request's head within this
 GATE_CONNECT_S = 15.0  #: a name is resolved and answered within this, or it does not answer
 GATE_CONNECTIONS_MAX = 256  #: at the same time through the gate of one browser, which opens 32 to a proxy

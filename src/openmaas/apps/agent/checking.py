@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from secrets import token_hex
 from typing import Protocol
 
 import msgspec
@@ -45,22 +46,18 @@ class Nobody:
 
 
 class Expected:
-    """The last screen must say these words, and must not say those: what a person or a test wrote down before."""
+    """The last screen must say these words: what a person or a test wrote down before."""
 
-    def __init__(self, says: tuple[str, ...], says_not: tuple[str, ...] = ()) -> None:
-        self._says, self._says_not = says, says_not
+    def __init__(self, says: tuple[str, ...]) -> None:
+        self._says = says
 
     async def check(self, task: str, claim: Finish, sight: Sight, spent: Spent) -> Finding:
         """Verified or refuted, by the screen's texts."""
         del task, claim, spent
         shown = plain("\n".join((sight.screen.title, *(f"{e.text} {e.value}" for e in sight.screen.elements))))
         missing = [each for each in self._says if plain(each) not in shown]
-        wrong = [each for each in self._says_not if plain(each) in shown]
-        if missing or wrong:
-            return Finding(
-                Verdict.REFUTED,
-                f"the screen {'does not say ' + repr(missing[0]) if missing else 'says ' + repr(wrong[0])}",
-            )
+        if missing:
+            return Finding(Verdict.REFUTED, f"the screen does not say {missing[0]!r}")
         return Finding(Verdict.VERIFIED, "the screen says what was expected")
 
 
@@ -90,7 +87,7 @@ class Second:
         """By an opinion; unverified when it is not one of the two words."""
         asked = (
             f"A task was given: {task}\nWho did it claims: {claim.message or 'done'}\nThe screen at the end says:\n"
-            f"{sight.lines('end')}\nDoes the screen prove that the task is done? Begin with YES, NO or UNKNOWN."
+            f"{sight.lines(token_hex(4))}\nDoes the screen prove that the task is done? Begin with YES, NO or UNKNOWN."
         )
         body = {"model": self._model, "messages": [{"role": "user", "content": asked}], "max_tokens": 200}
         try:

@@ -18,7 +18,8 @@ from importlib.resources import files
 import msgspec
 
 from openmaas.apps.drivers.acts import Act, Back, Home, Hover, Key, Launch, Point, Press, Scroll, Swipe, Tap, Type
-from openmaas.apps.drivers.driver import Element, Screen
+from openmaas.apps.drivers.driver import Box, Element, Screen
+from openmaas.core.bounds import QUESTION_CHARS, TAP_PX
 from openmaas.core.errors import FieldInvalid
 
 
@@ -59,17 +60,17 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """What becomes of each class: a person is asked unless it says otherwise. ``apps``: the same for one application,
-    by a part of its name; the stricter of the two holds."""
+    """What becomes of each class: a person is asked where nothing is said. ``apps``: the same for one application, by a
+    part of its name; of all that is said the strictest holds."""
 
     risks: Mapping[Risk, Answer] = {}
     apps: Mapping[str, Mapping[Risk, Answer]] = {}
 
     def answer(self, risk: Risk, app: str) -> Answer:
         """The answer for this class in this application."""
-        found = [self.risks.get(risk, Answer.ASK)]
+        found = [self.risks[risk]] if risk in self.risks else []
         found += [each[risk] for name, each in self.apps.items() if risk in each and plain(name) in plain(app)]
-        return max(found)
+        return max(found, default=Answer.ASK)
 
 
 def read_policy(said: Iterable[str]) -> Policy:
@@ -106,20 +107,25 @@ def _pattern(words: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(parts) or r"(?!)")
 
 
-#: Letters of other scripts that look like Latin ones: the common part of Unicode's confusables (UTS #39).
+#: Letters that look like Latin ones, in lower case: of Cyrillic, Greek and IPA, the common part of Unicode's
+#: confusables (UTS #39); where the capital is the one that misleads, as the capital is read.
 _LOOKALIKE = str.maketrans(
-    "аеорсухіјѕһԁԛԝαοντρκιɑɡıℓ",
-    "aeopcyxijshdqwaovtpkiagil",
+    "аеорсухіјѕһԁԛԝвткмнүαοντρκιυεηχζβμɑɡıℓᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ",
+    "aeopcyxijshdqwbtkmhyaovtpkiyehxzbmagilabcdefghijklmnoprstuvwyz",
 )
+#: Letters and signs that show nothing.
+_BLANK = dict.fromkeys(map(ord, "\u115f\u1160\u2800\u3164\uffa0"))
+_TURNED = re.compile("[\u202d\u202e\u2066-\u2069]")
 _SPACED = re.compile(r"(?<![a-z0-9])(?:[a-z][\s._\-*·|]+){2,}[a-z](?![a-z0-9])")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def plain(text: str) -> str:
     """A text as the table has it: folded (NFKC, lower case), without marks and invisible letters, look-alikes as Latin,
-    letters that stand apart ("P a y") together."""
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text)).casefold()
+    letters that stand apart ("P a y") together, words that stand together ("PayNow") apart."""
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).translate(_BLANK))
     seen = "".join(each for each in folded if unicodedata.category(each) not in ("Mn", "Me", "Cf", "Co", "Cn"))
-    latin = re.sub(r"\s+", " ", seen.translate(_LOOKALIKE)).strip()
+    latin = re.sub(r"\s+", " ", _HUMP.sub(" ", seen).casefold().translate(_LOOKALIKE)).strip()
     return _SPACED.sub(lambda found: re.sub(r"[\s._\-*·|]+", "", found[0]), latin)
 
 
@@ -144,17 +150,38 @@ class Gate:
         return Ruling(answer, tuple(why), tuple(why.values()))
 
 
+_LETTERS = re.compile(r"[^a-z\u3400-\u9fff]+")
+#: What takes a tap and does something.
+_TAPPABLE = frozenset(
+    {"button", "link", "menuitem", "tab", "option", "switch", "slider", "image", "checkbox", "radio", "treeitem", ""}
+)
+#: A field takes a cursor; it is risky only when it is called like a button, which an honest one is not.
+_FIELDS = frozenset({"textbox", "searchbox", "spinbutton", "combobox", "listbox"})
+#: What is in these nobody told.
+_CLOSED = frozenset({"iframe", "window", "canvas"})
+#: What a key may set off that nobody listed: a form sends itself, a list deletes what is chosen.
+_SENDS, _DELETES = Element("button", "", Box(0, 0, 0, 0)), Element("button", "delete", Box(0, 0, 0, 0))
+
+
 def _targets(act: Act, screen: Screen) -> list[Element | None]:
     """What the act would touch; None for a place where nothing is known to be."""
+    focused = [each for each in screen.elements if each.focused]
+    in_field = any(each.role in _FIELDS for each in focused)
     match act:
         case Tap(at=at) | Press(at=at):
             return _at(at, screen)
+        case Swipe(start=start, end=end) if max(abs(start.x - end.x), abs(start.y - end.y)) <= TAP_PX:
+            return _at(start, screen)
         case Swipe(start=start, end=end):  # a slider that pays is swiped; a list is, too, and its middle is no button
             return [each for point in (start, end) for each in _at(point, screen) if each and each.role in _TAPPABLE]
-        case Key(keys=keys) if {"Enter", " "} & set(keys) or len(keys) > 1:
+        case Key(keys=keys) if {"Enter", "\n", "\r"} & set(keys) or len(keys) > 1:
             return _pressed(screen)
+        case Key(keys=keys) if {"Delete", "Backspace"} & set(keys) and not in_field:
+            return [_DELETES]
         case Type(text=text) if "\n" in text or "\r" in text:
             return _pressed(screen)
+        case Key() | Type() if focused and not in_field:  # a space presses what has the focus
+            return [*focused]
         case Key() | Type() | Back() | Home() | Hover() | Scroll() | Launch():
             return []
         case _:
@@ -171,37 +198,31 @@ def _at(point: Point, screen: Screen) -> list[Element | None]:
 
 
 def _pressed(screen: Screen) -> list[Element | None]:
-    """What Enter may set off: what has the focus, and any button there is, for a form sends by one of them."""
-    return [each for each in screen.elements if each.enabled and (each.focused or each.role == "button")] or [None]
-
-
-_TAPPABLE = frozenset(
-    {"button", "link", "menuitem", "tab", "option", "switch", "slider", "image", "checkbox", "radio", ""}
-)
-
-
-#: A field takes a cursor and nothing else.
-_FIELDS = frozenset({"textbox", "searchbox", "spinbutton", "combobox", "listbox"})
+    """What Enter may set off: what has the focus, any button there is, and a form without one."""
+    return [_SENDS, *(each for each in screen.elements if each.enabled and (each.focused or each.role == "button"))]
 
 
 def _risks(target: Element | None, screen: Screen) -> Iterable[tuple[Risk, str]]:
     affirmative, classes = _table()
-    if target is None:
-        if not screen.elements:
-            yield Risk.OTHERS, "nothing is known of what is at this place"
-        name, agrees = "", True
-    else:
-        if target.role in _FIELDS:
-            return
-        name = plain(f"{target.text} {target.value}" if target.role in ("button", "option") else target.text)
-        agrees = bool(affirmative.search(name)) or (not name and target.role in _TAPPABLE)
+    if target is None or target.role in _CLOSED:
+        yield Risk.OTHERS, "nothing is known of what is at this place"
+    name = plain(f"{target.text} {'' if target.role in _FIELDS else target.value}") if target is not None else ""
+    if target is not None and _TURNED.search(target.text):
+        yield Risk.OTHERS, f"{name[:80]!r} is written so that it reads otherwise"
+    field = target is not None and target.role in _FIELDS
+    agrees = not field and (not name or bool(affirmative.search(name)))
     page = plain("\n".join([screen.title, *(each.text for each in screen.elements)]))
     app = plain(screen.app)
     for risk, words in classes.items():
-        if name and (found := words["names"].search(name)):
+        if field:  # "Transfer amount" is a field's name, "Transfer" a button's
+            if words["names"].fullmatch(_LETTERS.sub(" ", name).strip()):
+                yield risk, f"the field {name[:80]!r} is called like a button"
+        elif name and (found := words["names"].search(name)):
             yield risk, f"{name[:80]!r} says {found[0]!r}"
         elif agrees and (found := words["pages"].search(page)):
             yield risk, f"{name[:80]!r} on a page that says {found[0]!r}"
+        elif agrees and len(page) <= QUESTION_CHARS and (found := words["names"].search(page)):
+            yield risk, f"{name[:80]!r} to a question that says {found[0]!r}"
         elif agrees and (found := words["apps"].search(app)):
             yield risk, f"{name[:80]!r} in {screen.app!r}"
 

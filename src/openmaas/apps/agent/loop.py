@@ -86,7 +86,7 @@ class Agent:
         except Cancelled as why:
             ended = self._ended("cancelled", str(why))
         except AnswerUnreadable as error:
-            ended = self._ended("failed", error.message, "format")
+            ended = self._ended("failed", error.message, "limit" if self._spent.drained else "format")
         except DeviceLost as error:
             ended = self._ended("failed", error.message, "device")
         except OpenmaasError as error:

@@ -69,10 +69,10 @@ class Mind:
             tokens = answer.prompt_tokens + answer.completion_tokens
             spent.asked(tokens, answer.amount, answer.currency)
             try:
-                said = self._grammar.read(answer.message, sight)
+                said = _kept(self._grammar.read(answer.message, sight))
             except AnswerUnreadable as error:
                 tell(Misread(at_ms=self._clock.wall_ms(), step=spent.steps, answer=_shown(answer), why=error.detail))
-                if reading == READINGS_MAX or spent.over:
+                if reading == READINGS_MAX or spent.drained:
                     raise
                 messages += [
                     {"role": "assistant", "content": _shown(answer) or "…"},
@@ -126,7 +126,7 @@ class Mind:
             said.append({"role": "assistant", "content": _as_text(each.message)})
         now = [*([] if kept else head), told_now, self._grammar.show(sight, mark)]
         if self._notes:
-            now.append("Notes: " + " | ".join(note[:200] for note in self._notes[-10:]))
+            now.append("Notes: " + " | ".join(" ".join(note.split())[:200] for note in self._notes[-10:]))
         text = "\n\n".join(filter(None, now))
         said.append(
             {
@@ -135,6 +135,15 @@ class Mind:
             }
         )
         return said
+
+
+def _kept(said: Said) -> Said:
+    """The same, if it can be written down. Raises ``AnswerUnreadable``."""
+    try:
+        msgspec.json.encode(said)
+    except UnicodeEncodeError:
+        raise AnswerUnreadable("it has halves of letters in it (surrogates)") from None
+    return said
 
 
 def _as_text(message: Mapping[str, Any]) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from PIL import Image, ImageChops
 
-from openmaas.apps.drivers.driver import Driver, Element, Screen
+from openmaas.apps.drivers.driver import Element, Screen
 from openmaas.core.bounds import ELEMENT_CHARS_MAX, ELEMENTS_MAX, STILL_LOOK_S, STILL_S_MAX, STILL_SHARE
 from openmaas.core.clock import Clock
 
@@ -27,11 +28,15 @@ class Sight(msgspec.Struct, frozen=True):
     still: bool = True
 
     def lines(self, mark: str) -> str:
-        """The elements as lines such as ``*[3] button "Pay"``, between two lines with the mark."""
-        shown = self.screen.elements[:ELEMENTS_MAX]
-        lines = [_line(number, each, number in self.fresh) for number, each in enumerate(shown, 1)]
-        if len(self.screen.elements) > len(shown):
-            lines.append(f"({len(self.screen.elements) - len(shown)} more are not listed; scroll to them)")
+        """The screen in words between two lines with the mark: where it is, what changed, and the elements as lines
+        such as ``*[3] button "Pay"``. All of it is from strangers: no text of theirs begins a line or ends the mark."""
+        screen, shown = self.screen, self.screen.elements[:ELEMENTS_MAX]
+        lines = [f"{_line(screen.title or screen.app)} ({_line(screen.app)})"]
+        if self.changes:
+            lines.append(f"Changed: {_line('; '.join(self.changes))}")
+        lines += [_told(number, each, number in self.fresh) for number, each in enumerate(shown, 1)]
+        if len(screen.elements) > len(shown):
+            lines.append(f"({len(screen.elements) - len(shown)} more are not listed; scroll to them)")
         return "\n".join((f"<screen {mark}>", *lines, f"</screen {mark}>"))
 
     @property
@@ -40,36 +45,38 @@ class Sight(msgspec.Struct, frozen=True):
         return "\n".join(each.text for each in self.screen.elements if each.text)
 
 
-def _line(number: int, each: Element, fresh: bool) -> str:
-    said = " ".join(each.text.split())[:ELEMENT_CHARS_MAX]
-    words = [f'{"*" if fresh else ""}[{number}] {each.role} "{said}"']
+def _line(text: str) -> str:
+    """A text on one line, cut."""
+    return " ".join(text.split())[:ELEMENT_CHARS_MAX]
+
+
+def _told(number: int, each: Element, fresh: bool) -> str:
+    words = [f'{"*" if fresh else ""}[{number}] {_line(each.role)} "{_line(each.text)}"']
     if each.secret:
         words.append("(secret)")
     elif each.value:
-        words.append(f'= "{each.value[:ELEMENT_CHARS_MAX]}"')
+        words.append(f'= "{_line(each.value)}"')
     if each.checked is not None:
         words.append("checked" if each.checked else "not checked")
-    words += [
-        word for word, so in (("focused", each.focused), ("scrolls", each.scrolls), ("off", not each.enabled)) if so
-    ]
-    return " ".join(words)
+    states = (("focused", each.focused), ("scrolls", each.scrolls), ("off", not each.enabled))
+    return " ".join([*words, *(word for word, so in states if so)])
 
 
 class Observer:
-    """The eyes of one agent on one device."""
+    """The eyes of one agent. ``look`` gives the screen of the moment, as the agent may know it."""
 
-    def __init__(self, driver: Driver, clock: Clock) -> None:
-        self._driver, self._clock = driver, clock
+    def __init__(self, look: Callable[[], Awaitable[Screen]], clock: Clock) -> None:
+        self._look, self._clock = look, clock
         self._last: Screen | None = None
 
     async def look(self) -> Sight:
         """The screen once two looks in a row agree, or after ``STILL_S_MAX``. Raises ``DeviceLost``."""
         until = self._clock.mono_s() + STILL_S_MAX
-        screen = await self._driver.look()
+        screen = await self._look()
         still = screen.secure
         while not still and self._clock.mono_s() < until:
             await asyncio.sleep(STILL_LOOK_S)
-            again = await self._driver.look()
+            again = await self._look()
             still, screen = alike(screen, again), again
         sight = compared(self._last, screen, still)
         self._last = screen

@@ -13,7 +13,7 @@ from openmaas.apps.opening import opened
 
 
 class Agreeing(Nobody):
-    """Who agreed when it was recorded agrees again."""
+    """Agrees to everything: a test plays on a device of its own, and what it plays was read before."""
 
     async def agree(self, action: str, ruling: Ruling) -> bool:
         """Yes."""

@@ -21,7 +21,6 @@ class Unit(StrEnum):
     """One step of a coordinate."""
 
     THOUSANDTH = "thousandth"
-    FRACTION = "fraction"
     PIXEL = "pixel"
 
 
@@ -46,7 +45,7 @@ class Space(msgspec.Struct, frozen=True):
         if self.unit is Unit.PIXEL:
             sides: tuple[float, float] = self.picture(width, height)
         else:
-            sides = (1.0, 1.0) if self.unit is Unit.FRACTION else (1000.0, 1000.0)
+            sides = (1000.0, 1000.0)
         if not (0 <= x <= sides[0] and 0 <= y <= sides[1]):  # NaN is neither
             raise AnswerUnreadable(f"({x:g}, {y:g}) is off the screen; x goes to {sides[0]:g} and y to {sides[1]:g}")
         return Point(
@@ -60,9 +59,3 @@ THOUSANDTHS = Space(Unit.THOUSANDTH)
 UI_TARS_15 = Space(Unit.PIXEL, factor=28, pixels_max=16_384 * 28 * 28)
 #: Computer use: Anthropic advises pictures of about XGA and no larger than 1.15 megapixels.
 SCREENSHOT = Space(Unit.PIXEL, pixels_max=1_150_000)
-SPACES = {
-    "thousandths": THOUSANDTHS,
-    "fractions": Space(Unit.FRACTION),
-    "ui-tars-1.5": UI_TARS_15,
-    "screenshot": SCREENSHOT,
-}

@@ -44,9 +44,12 @@ class Spent:
     @property
     def over(self) -> str:
         """Which limit is reached, in words; empty when none is."""
+        return f"{self._limits.steps} steps" if self.steps >= self._limits.steps else self.drained
+
+    @property
+    def drained(self) -> str:
+        """The same within a step, which may ask a model more than once."""
         limits = self._limits
-        if self.steps >= limits.steps:
-            return f"{limits.steps} steps"
         if limits.tokens is not None and self.tokens >= limits.tokens:
             return f"{limits.tokens} tokens"
         if limits.time_s is not None and self.time_s >= limits.time_s:

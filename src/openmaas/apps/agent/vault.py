@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import msgspec
 
@@ -68,7 +68,8 @@ class Vault:
     def hidden(self, text: str) -> str:
         """The text with every value replaced by its name."""
         for each in self._secrets.values():
-            text = text.replace(each.value, f"{{{{secret:{each.name}}}}}")
+            for form in (each.value, quote(each.value, safe=""), quote_plus(each.value)):
+                text = text.replace(form, f"{{{{secret:{each.name}}}}}")
         return text
 
     def hidden_on(self, screen: Screen) -> Screen:

@@ -7,6 +7,7 @@ tree and never executed; upstream cuts strings at fixed places and loses text wi
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +39,7 @@ class AutoGLM(Spaced):
     def show(self, sight: Sight, mark: str) -> str:
         """What upstream sends beside a picture, and what the screen says when there is no picture to see it by."""
         del mark  # the model knows no marks; what the screen says stands in the picture alone
-        return f'** Screen Info **\n\n{{"current_app": "{sight.screen.app}"}}'
+        return f"** Screen Info **\n\n{json.dumps({'current_app': sight.screen.app}, ensure_ascii=False)}"
 
     def asks(self, setting: Setting, sight: Sight) -> Mapping[str, Any]:
         """Upstream's sampling."""

@@ -12,7 +12,7 @@ import msgspec
 from openmaas.apps.agent.actions import Action, Ask, Fill, Note, Recall, Said, TakeOver, Wait
 from openmaas.apps.agent.grammars.grammar import Setting, Spaced, element_middle, finished, one_call, thought_apart
 from openmaas.apps.agent.grammars.prompts import PLAIN, RULES
-from openmaas.apps.agent.grammars.uitars import key_named
+from openmaas.apps.agent.grammars.uitars import keys_named
 from openmaas.apps.agent.observing import Sight
 from openmaas.apps.drivers.acts import Act, Back, Home, Hover, Key, Launch, Point, Press, Scroll, Swipe, Tap, Type
 from openmaas.apps.drivers.checking import DIRECTIONS
@@ -90,7 +90,7 @@ class Calls(Spaced):
 
     def show(self, sight: Sight, mark: str) -> str:
         """The elements, numbered."""
-        return f"{_where(sight)}\n{sight.lines(mark)}"
+        return sight.lines(mark)
 
     def asks(self, setting: Setting, sight: Sight) -> Mapping[str, Any]:
         """The tools, one of which must be called."""
@@ -138,7 +138,7 @@ class Choice(Spaced):
 
     def show(self, sight: Sight, mark: str) -> str:
         """The elements, numbered."""
-        return f"{_where(sight)}\n{sight.lines(mark)}"
+        return sight.lines(mark)
 
     def asks(self, setting: Setting, sight: Sight) -> Mapping[str, Any]:
         """A schema with one branch for each action; places are elements alone: who has no picture knows no other."""
@@ -220,7 +220,7 @@ def action_of(name: str, said: dict[str, Any], sight: Sight, point: Callable[[ob
         case "type":
             return Fill(place(), text("text")) if "element" in said else Type(text("text"), clear=True)
         case "key":
-            return Key(tuple(key_named(each) for each in text("keys").split("+")))
+            return Key(keys_named(text("keys").split("+")))
         case "scroll":
             middle = Point(sight.screen.width // 2, sight.screen.height // 2)
             return Scroll(place() if {"element", "x"} & said.keys() else middle, text("direction"))
@@ -256,8 +256,3 @@ def _system(setting: Setting) -> str:
     apps = f"\n\n{PLAIN[setting.language]['apps']} {', '.join(setting.apps[:100])}" if setting.apps else ""
     head = PLAIN[setting.language]["head"].format(kind=PLAIN[setting.language][setting.kind], today=setting.today)
     return f"{head}\n\n{RULES[setting.language]}{apps}"
-
-
-def _where(sight: Sight) -> str:
-    changes = f"\nChanged: {'; '.join(sight.changes)}" if sight.changes else ""
-    return f"{sight.screen.title or sight.screen.app} ({sight.screen.app}){changes}"

@@ -14,7 +14,7 @@ from typing import Any
 from openmaas.apps.agent.actions import Action, Finish, Said, Wait
 from openmaas.apps.agent.grammars.grammar import Setting, Spaced, one_call, thought_apart
 from openmaas.apps.agent.grammars.prompts import PLAIN, RULES
-from openmaas.apps.agent.grammars.uitars import key_named
+from openmaas.apps.agent.grammars.uitars import keys_named
 from openmaas.apps.agent.observing import Sight
 from openmaas.apps.drivers.acts import Back, Hover, Key, Point, Scroll, Swipe, Tap, Type
 from openmaas.core.bounds import WAIT_S_MAX
@@ -220,7 +220,7 @@ def _click(at: Point, button: object) -> Action:
 def _keys(said: object) -> tuple[str, ...]:
     if not isinstance(said, list) or not said or not all(isinstance(each, str) for each in said):
         raise AnswerUnreadable("keys is a list of names")
-    return tuple(key_named(each) for each in said)
+    return keys_named(said)
 
 
 def _text(said: Mapping[str, Any]) -> str:

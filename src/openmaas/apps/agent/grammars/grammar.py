@@ -67,7 +67,11 @@ class Spaced:
         """The pixel that two numbers mean. Raises ``AnswerUnreadable``."""
         if not isinstance(at, (list, tuple)) or len(at) != 2 or not all(_is_number(each) for each in at):
             raise AnswerUnreadable(f"a place is two numbers, not {at!r}")
-        return self._space.point(float(at[0]), float(at[1]), sight.screen.width, sight.screen.height)
+        try:
+            x, y = float(at[0]), float(at[1])
+        except OverflowError:
+            raise AnswerUnreadable("a place is two numbers on the screen") from None
+        return self._space.point(x, y, sight.screen.width, sight.screen.height)
 
 
 def _is_number(value: object) -> bool:

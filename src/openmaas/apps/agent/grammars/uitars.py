@@ -7,7 +7,7 @@ Qwen2.5-VL resizes it). Which of the two a model means cannot be seen from its a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openmaas.apps.agent.actions import Action, Ask, Finish, Said, Wait
@@ -62,7 +62,15 @@ KEYS = {
 def key_named(name: str) -> str:
     """A key by the W3C's name from what others call it: ``ctrl``, ``Return``, ``page_down``, ``f5``."""
     low = name.strip().lower() or name
-    return KEYS.get(low, low.upper() if re.fullmatch(r"f\d\d?", low) else name.strip() or " ")
+    return KEYS.get(low, low.upper() if re.fullmatch(r"f\d\d?", low) else name.strip())
+
+
+def keys_named(names: Sequence[str]) -> tuple[str, ...]:
+    """Keys by the W3C's names. Raises ``AnswerUnreadable`` for one that has none."""
+    found = tuple(key_named(each) for each in names)
+    if not found or not all(found):
+        raise AnswerUnreadable("it names no key")
+    return found
 
 
 class UITars(Spaced):
@@ -118,7 +126,7 @@ class UITars(Spaced):
             case "type":
                 return Type(said.get("content", ""))
             case "hotkey" | "press":
-                return Key(tuple(key_named(each) for each in re.split(r"[\s+]+", said.get("key", "").strip())))
+                return Key(keys_named(re.split(r"[\s+]+", said.get("key", "").strip())))
             case "open_app":
                 return Launch(said.get("app_name", ""))
             case "press_back":

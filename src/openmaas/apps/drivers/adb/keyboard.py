@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import re
 import shlex
 from collections.abc import Awaitable, Callable, Iterator
@@ -25,6 +26,7 @@ ABSENT = (
 CLEAR = f"input keycombination {KEYCODES['Control']} {KEYCODES['a']} && input keyevent {DELETE_BACK}"
 
 #: Runs a command on the phone and gives what it wrote; raises ``CannotAct`` when it failed.
+log = logging.getLogger(__name__)
 Run = Callable[[str], Awaitable[str]]
 
 
@@ -54,7 +56,10 @@ class Keyboard:
         """Put back what was switched; nothing when nothing was."""
         async with self._restoring:  # closing may come while a cancelled text still does it
             while self._undo:
-                await self._run(self._undo[0])
+                try:
+                    await self._run(self._undo[0])
+                except CannotAct:  # this step cannot be done, and the others can
+                    log.warning("the phone would not: %s", self._undo[0])
                 del self._undo[0]
 
     async def _switch(self) -> None:
@@ -64,7 +69,7 @@ class Keyboard:
         if before == INPUT_METHOD:
             return
         enabled = (await self._run("ime list -s")).split()
-        self._undo = [f"ime set {shlex.quote(before)}"]
+        self._undo = [f"ime set {shlex.quote(before)}"] if before not in ("", "null") else []
         if INPUT_METHOD not in enabled:
             self._undo.append(f"ime disable {INPUT_METHOD}")
         await self._run(f"ime enable {INPUT_METHOD} && ime set {INPUT_METHOD}")

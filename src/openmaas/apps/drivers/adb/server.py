@@ -60,11 +60,16 @@ async def connect(address: str, port: int = PORT) -> None:
     One that went away and came back stays offline until it is forgotten, which the server does only after a while.
     """
     if any(each.serial == address and each.state == "offline" for each in await devices(port)):
-        with contextlib.suppress(DeviceLost):  # forgotten meanwhile
-            await _told(port, f"host:disconnect:{address}")
+        await disconnect(address, port)
     said = await _told(port, f"host:connect:{address}")
     if "connected to" not in said:
         raise DeviceLost(said)
+
+
+async def disconnect(address: str, port: int = PORT) -> None:
+    """Let the server forget a device in the network."""
+    with contextlib.suppress(DeviceLost):  # it has
+        await _told(port, f"host:disconnect:{address}")
 
 
 async def shell(serial: str, command: str, port: int = PORT) -> Outcome:

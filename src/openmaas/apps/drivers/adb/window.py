@@ -28,7 +28,7 @@ def focus(dump: str) -> Focus:
     """The window that has the focus, by a whole ``dumpsys window``."""
     current, app = _FOCUS.search(dump), _APP.search(dump)
     title = current["title"] if current else ""
-    package = title.partition("/")[0] if "/" in title else (app["package"] if app else title)
+    package = app["package"] if app else title.partition("/")[0]  # a window's title is the application's own word
     return Focus(package, title.rpartition("/")[2], current is not None and _secure(dump, current["token"]))
 
 

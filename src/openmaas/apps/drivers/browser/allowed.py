@@ -62,14 +62,21 @@ def read(lines: tuple[str, ...]) -> Allowed:
     return Allowed(tuple(_entry(line.strip().lower()) for line in lines))
 
 
+#: Behind this prefix an IPv4 address follows (RFC 6052).
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
 def address_of(host: str) -> _Address | None:
-    """The address that a host is written as, if it is one; an IPv4 in IPv6's clothes is the IPv4."""
+    """The address that a host is written as, if it is one; an IPv4 in clothes of IPv6 (NAT64, 6to4) is the IPv4."""
     try:
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64:
+            return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        return address.ipv4_mapped or address.sixtofour or address
+    return address
 
 
 def _entry(line: str) -> Entry:
@@ -88,4 +95,5 @@ def _entry(line: str) -> Entry:
 
 
 def _public(address: _Address) -> bool:
-    return address.is_global and not address.is_multicast
+    site = isinstance(address, ipaddress.IPv6Address) and address.is_site_local
+    return address.is_global and not address.is_multicast and not site

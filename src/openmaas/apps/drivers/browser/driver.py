@@ -92,6 +92,7 @@ class Browser:
         self.name = f"browser on port {gate.port}"
         self._context, self._stack = context, stack
         self._lost = asyncio.Event()
+        self._askers: dict[Page, str] = {}  # a page that shows a dialog, and where the one is that asks
         self._asked = asyncio.Event()  # a dialog has come since the last act began
         self._pages: list[Page] = []
         self._front_page: Page | None = None
@@ -114,6 +115,7 @@ class Browser:
     async def _read(self, page: Page) -> tuple[dict[str, Any], bytes] | None:
         try:
             found = await page.evaluate(READ, [BROWSER_ELEMENTS_MAX, BROWSER_TEXT_MAX])
+            found["url"] = self._askers.get(page, page.url)  # as the browser has it: secrets are bound to it
             return found, await page.screenshot(animations="allow", caret="initial", timeout=BROWSER_ACT_S * 1000)
         except Error:
             if self._lost.is_set():
@@ -226,6 +228,7 @@ class Browser:
 
     async def _ask(self, dialog: Dialog) -> None:
         sheet = await sheets.show(self._context, self._picture, dialog)
+        self._askers[sheet] = dialog.page.url if dialog.page else ""
         self._asked.set()
         await sheets.pass_on(sheet, dialog)
 

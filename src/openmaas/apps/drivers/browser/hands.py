@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Literal
 
 from playwright.async_api import Error, Page
@@ -65,6 +67,16 @@ SET_TIME = """text => {
 }"""
 
 
+@contextlib.asynccontextmanager
+async def _held(page: Page) -> AsyncIterator[None]:
+    """With the button down, which comes up again on every way out."""
+    await page.mouse.down()
+    try:
+        yield
+    finally:
+        await asyncio.shield(asyncio.ensure_future(page.mouse.up()))
+
+
 async def do(page: Page, act: Act, height: int, scale: float) -> None:
     """Do what is done with mouse and keyboard on a screen of this height."""
 
@@ -82,19 +94,18 @@ async def do(page: Page, act: Act, height: int, scale: float) -> None:
                 await page.mouse.up(button=which, click_count=nth)
         case Press(at=at, duration_ms=duration_ms):
             await move(at)
-            await page.mouse.down()
-            await asyncio.sleep(duration_ms / 1000)
-            await page.mouse.up()
+            async with _held(page):
+                await asyncio.sleep(duration_ms / 1000)
         case Hover(at=at):
             await move(at)
         case Swipe(start=start, end=end, duration_ms=duration_ms):
             await move(start)
-            await page.mouse.down()
-            for step in range(1, SWIPE_STEPS + 1):
-                await asyncio.sleep(duration_ms / 1000 / SWIPE_STEPS)
-                part = step / SWIPE_STEPS
-                await move(Point(round(start.x + (end.x - start.x) * part), round(start.y + (end.y - start.y) * part)))
-            await page.mouse.up()
+            async with _held(page):
+                for step in range(1, SWIPE_STEPS + 1):
+                    await asyncio.sleep(duration_ms / 1000 / SWIPE_STEPS)
+                    part = step / SWIPE_STEPS
+                    x, y = start.x + (end.x - start.x) * part, start.y + (end.y - start.y) * part
+                    await move(Point(round(x), round(y)))
         case Scroll(at=at, direction=direction, amount=amount):
             await move(at)
             way = amount * height / 10 / scale

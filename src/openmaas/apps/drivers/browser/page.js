@@ -1,4 +1,4 @@
-// What a person could name on this page: called with the most elements and characters, gives {url, title, elements}.
+// What a person could name on this page: called with the most elements and characters, gives {title, elements}.
 // It goes into open shadow roots and into frames of the same origin; of another origin's frame it tells that it is
 // there. An element is told if a tap on the middle of its box would reach it. A secret's value is not read.
 ([elementsMax, textMax]) => {
@@ -21,9 +21,14 @@
   const up = node => node.assignedSlot || node.parentElement || (node.getRootNode().host ?? null);
   const within = (node, whole) => { for (; node; node = up(node)) if (node === whole) return true; return false; };
 
+  const FIELDS = new Set(["textbox", "searchbox", "spinbutton", "combobox", "listbox"]);
+  const takes = node => node.isContentEditable || node.tagName === "TEXTAREA" || node.tagName === "SELECT"
+    || (node.tagName === "INPUT" && !["button", "submit", "reset", "image"].includes(node.type));
+
   function role(node) {
     const own = (node.getAttribute("role") || "").trim().split(" ")[0];
-    if (own && !STRUCTURE.has(own)) return own;
+    // What takes no text is no field, whatever it calls itself: a tap on a field is taken to be harmless.
+    if (own && !STRUCTURE.has(own) && (!FIELDS.has(own) || takes(node))) return own;
     const tag = node.tagName;
     if (tag === "INPUT") return INPUTS[node.type] || "textbox";
     if (tag === "SELECT") return node.multiple || node.size > 1 ? "listbox" : "combobox";
@@ -62,6 +67,12 @@
     const inline = own && [...node.querySelectorAll("*")].every(child =>
       getComputedStyle(child).display === "inline" && !role(child) && !acts(child));
     return inline ? clean(node.innerText ?? node.textContent) : own;
+  }
+
+  // What can be read there, when it is called something else.
+  function shown_too(node, text) {
+    const read = clean(node.innerText ?? "");
+    return text.includes(read) ? "" : read;
   }
 
   function name(node, is) {
@@ -184,7 +195,7 @@
         role: is || (!text ? "region" : tapped ? "button" : "text"),
         text,
         box: [box.left + dx, box.top + dy, box.width, box.height],
-        value: HELD.has(is) ? value(node) : "",
+        value: HELD.has(is) ? value(node) : is ? shown_too(node, text) : "",
         place: prefix + step(node),
         enabled: !node.matches?.(":disabled") && node.getAttribute("aria-disabled") !== "true",
         focused: node.getRootNode().activeElement === node && node !== node.ownerDocument.body,
@@ -208,5 +219,5 @@
   }
 
   walk(document, 0, 0, "", "", false);
-  return { url: location.href, title: document.title, elements };
+  return { title: document.title, elements };
 }
