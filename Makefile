@@ -55,7 +55,7 @@ setup-%: $(VENV)/.%
 	@:
 
 # What the agent's tests drive and pip does not have: a browser, a display without a screen, Android's adb, Chinese letters.
-DEVICES = chromium xvfb adb fonts-wqy-microhei
+DEVICES = chromium xvfb adb xclip fonts-wqy-microhei
 setup-browser: ## install Chromium, Xvfb and adb from Debian for the tests of agents (asks for root)
 	@command -v chromium >/dev/null && command -v Xvfb >/dev/null && command -v adb >/dev/null || { \
 	  echo "· installing $(DEVICES)"; \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -42,7 +43,7 @@ class Terminal:
         for ends in (signal.SIGTERM, signal.SIGHUP):  # what was changed on the device is put back first
             self._loop.add_signal_handler(ends, reins.cancel)
         if not alone:
-            threading.Thread(target=self._read, daemon=True).start()
+            threading.Thread(target=self._read, name="keyboard", daemon=True).start()
 
     async def agree(self, action: str, ruling: Ruling) -> bool:
         """Yes or no, typed."""
@@ -70,9 +71,10 @@ class Terminal:
             self._question = None
 
     def _read(self) -> None:
-        for line in sys.stdin:
-            self._loop.call_soon_threadsafe(self._typed, line)
-        self._loop.call_soon_threadsafe(self._closed)
+        with contextlib.suppress(RuntimeError):  # the task has ended, and its loop with it
+            for line in sys.stdin:
+                self._loop.call_soon_threadsafe(self._typed, line)
+            self._loop.call_soon_threadsafe(self._closed)
 
     def _typed(self, line: str) -> None:
         if self._question is not None and not self._question.done():
