@@ -26,6 +26,7 @@ NOT_RUN = {
     "make test": "it is what runs this",
     "make serve MODEL=qwen2.5-coder-1.5b PORT=9000": "1.1 GB would be fetched",
     "make serve MODEL=/models/mine.gguf": "the file is yours",
+    'openmaas phone "Order my usual noodles" --model autoglm-phone-9b': "it wants a phone, and a GPU for its model",
     "make first-light": "tests/openglm/test_recipes.py runs it, with fewer steps",
 }
 
