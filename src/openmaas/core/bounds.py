@@ -365,6 +365,9 @@ ASKED_AGAIN_MAX = 3  #: times a request of an agent is sent again when the servi
 
 # ── devices ───────────────────────────────────────────────────────────────────────────────────────────────────────
 ADB_TIMEOUT_S = 60.0  #: one command on a phone: the elements of a long page take an old one ten seconds
+ADB_CONNECT_S = 5.0  #: a device in the network has shaken hands by then, or is forgotten and asked again, …
+ADB_CONNECTS_MAX = 3  #: … so often
+ADB_LOOK_S = 0.02  #: how often adb's server is asked meanwhile
 ADB_ANSWER_BYTES_MAX = 64 * 1024 * 1024  #: what one may write: a picture of 4K that does not compress has half of it
 ADB_KEYBOARD_PAUSE_S = 0.5  #: an input method hears broadcasts only once the field has bound it
 ADB_TYPED_BYTES_MAX = 2_048  #: of one broadcast, before base64: old versions of adb cut a command at 4 KiB

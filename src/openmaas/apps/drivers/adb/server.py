@@ -55,15 +55,23 @@ async def devices(port: int = PORT) -> tuple[Device, ...]:
 
 
 async def connect(address: str, port: int = PORT) -> None:
-    """Let the server connect to a device in the network, ``host:port``, unless it has.
+    """Let the server connect to a device in the network, ``host:port``, and return when it has shaken hands.
 
-    One that went away and came back stays offline until it is forgotten, which the server does only after a while.
+    One that went away and came back stays offline until it is forgotten, which the server does only after a while; one
+    that is new is offline for a moment.
     """
-    if any(each.serial == address and each.state == "offline" for each in await devices(port)):
-        await disconnect(address, port)
-    said = await _told(port, f"host:connect:{address}")
-    if "connected to" not in said:
-        raise DeviceLost(said)
+    for _ in range(bounds.ADB_CONNECTS_MAX):
+        if any(each.serial == address and each.state == "offline" for each in await devices(port)):
+            await disconnect(address, port)
+        said = await _told(port, f"host:connect:{address}")
+        if "connected to" not in said:
+            raise DeviceLost(said)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(bounds.ADB_CONNECT_S):
+                while any(each.serial == address and each.state == "offline" for each in await devices(port)):
+                    await asyncio.sleep(bounds.ADB_LOOK_S)
+            return
+    raise DeviceLost(f"{address} stays offline")
 
 
 async def disconnect(address: str, port: int = PORT) -> None:
