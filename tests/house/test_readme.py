@@ -100,7 +100,7 @@ def test_the_snippet_answers(house: Installation) -> None:
 
 
 def test_the_commands_do_what_they_say(house: Installation) -> None:
-    commands = [bare(line) for line in LINES if line.startswith("openmaas ")]
+    commands = [each for each in map(bare, LINES) if each.startswith("openmaas ") and each not in NOT_RUN]
     assert len(commands) >= 10
     for line in commands:
         command = line.replace("smollm2-135m", house.model)
