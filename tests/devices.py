@@ -24,6 +24,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from openmaas.apps.drivers.acts import Tap
 from openmaas.apps.drivers.adb import server
@@ -71,6 +72,21 @@ APPS = [
 
 
 @contextlib.contextmanager
+def listening(app: ASGIApp) -> Iterator[str]:
+    """The address of an application that a thread of its own serves, for whoever blocks while it asks."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        serving = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", ws="none"))
+        thread = threading.Thread(target=serving.run, kwargs={"sockets": [bound]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        finally:
+            serving.should_exit = True
+            thread.join()
+
+
+@contextlib.contextmanager
 def world() -> Iterator[str]:
     """Three pages and a list of apps, served at the address that is yielded."""
     pages = {"/": HOME, "/trial/": TRIAL, "/trial/next": NEXT, "/bank/": BANK}
@@ -83,17 +99,8 @@ def world() -> Iterator[str]:
         return JSONResponse(APPS)
 
     routes = [*(Route(path, page) for path in pages), Route("/apps.json", apps)]
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off", ws="none")
-        serving = uvicorn.Server(config)
-        thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            serving.should_exit = True
-            thread.join()
+    with listening(Starlette(routes=routes)) as url:
+        yield url
 
 
 @dataclass

@@ -16,10 +16,11 @@ import os
 import random as lots
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from bench.agents import miniwob
@@ -40,7 +41,7 @@ from openmaas.apps.drivers.driver import Driver
 from openmaas.apps.opening import simulated
 from openmaas.apps.simphone.phone import SimPhone
 from openmaas.apps.simphone.world.judge import judge
-from openmaas.apps.simphone.world.task import Step, tasks
+from openmaas.apps.simphone.world.task import Step, Task, tasks
 from openmaas.apps.simphone.world.wording import words
 from openmaas.apps.simphone.world.world import World, world
 
@@ -84,7 +85,7 @@ class Who:
 class Ending:
     """A driver whose task is over once its judge has spoken: a page of MiniWoB++ that is touched then begins anew."""
 
-    def __init__(self, driver: Driver, over: Callable[[], object], reins: Reins) -> None:
+    def __init__(self, driver: Driver, over: Callable[[], Awaitable[object]], reins: Reins) -> None:
         self._driver, self._over, self._reins = driver, over, reins
         self.name, self.kind, self.acts = driver.name, driver.kind, driver.acts
         self.look, self.apps, self.close = driver.look, driver.apps, driver.close
@@ -92,7 +93,7 @@ class Ending:
     async def do(self, act: Act) -> None:
         """See ``Driver``."""
         await self._driver.do(act)
-        if await self._over() is not None:  # type: ignore[misc]
+        if await self._over() is not None:
             self._reins.cancel()
 
 
@@ -146,10 +147,6 @@ async def on_phone(who: Who, few: int, seeds: range, language: str, adb_port: in
                 owner = Owner(phone)
                 walk = Walk(task.steps(shown), words(language).ui, owner.asked.append)
 
-                async def judged(task=task, shown: World = shown) -> tuple[bool, str]:  # type: ignore[no-untyped-def]
-                    verdict = judge(task, shown)
-                    return verdict.passed, verdict.why
-
                 async with who.asked(walk if who.name == "walk" else None) as platform:
                     ended = await work(
                         who.order(task.instruction(shown), language),
@@ -157,11 +154,16 @@ async def on_phone(who: Who, few: int, seeds: range, language: str, adb_port: in
                         platform=platform,
                         person=owner,
                         tell=lambda _: None,
-                        checker=Judged(judged),
+                        checker=Judged(partial(_judged, task, shown)),
                     )
-                passed, why = await judged()
+                passed, why = await _judged(task, shown)
             _count(found, who, f"{task.id} {seed}", passed, ended, why)
     return found
+
+
+async def _judged(task: Task, shown: World) -> tuple[bool, str]:
+    verdict = judge(task, shown)
+    return verdict.passed, verdict.why
 
 
 def _count(found: Counter[str], who: Who, what: str, passed: bool, ended: Ended, why: str = "") -> None:

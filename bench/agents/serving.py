@@ -6,20 +6,19 @@ policy sees what a model would, and an agent cannot tell it from one.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bench.agents.policies import Policy, Seen
+from openmaas.apps.serving import served
 
 Read = Callable[[list[dict[str, Any]]], Seen]
 
@@ -53,22 +52,8 @@ def application(policy: Policy, read: Read, name: str) -> Starlette:
     )
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        """None: it is a part of a program that has its own way of ending."""
-        yield
-
-
 @contextlib.asynccontextmanager
 async def serving(policy: Policy, read: Read, name: str) -> AsyncIterator[str]:
     """The base URL of a server of this policy, on a free port."""
-    server = _Server(uvicorn.Config(application(policy, read, name), port=0, log_level="warning"))
-    running = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.should_exit = True
-        await running
+    async with served(application(policy, read, name)) as url:
+        yield f"{url}/v1"

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from playwright.async_api import Page, async_playwright
 
+from openmaas.apps.serving import served
 from openmaas.apps.simphone.world.judge import judge
-from openmaas.apps.simphone.world.serving import served
 from openmaas.apps.simphone.world.task import Step, tasks
 from openmaas.apps.simphone.world.world import world
 
@@ -50,7 +50,7 @@ async def walked(chromium: str, language: str) -> None:
                 (task,) = (task for task in tasks() if task.id == name)
                 made = world(11, language, NOW)
                 made.state.popups |= {"delivery", "shop", "tickets"}
-                async with served(made) as base:
+                async with served(made.app) as base:
                     page = await browser.new_page(viewport={"width": 360, "height": 640})
                     page.set_default_timeout(TIMEOUT_MS)
                     afar: list[str] = []

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 import openmaas.apps.simphone.world
+from openmaas.apps.serving import served
 from openmaas.apps.simphone.world.judge import judge
-from openmaas.apps.simphone.world.serving import served
 from openmaas.apps.simphone.world.state import APPS
 from openmaas.apps.simphone.world.task import Task, tasks
 from openmaas.apps.simphone.world.wording import LANGUAGES
@@ -258,7 +258,7 @@ def test_three_wrong_pins_lock_the_bank() -> None:
 
 def test_a_world_is_served_on_a_port_and_names_its_applications() -> None:
     async def scenario() -> None:
-        async with served(world(1, "zh", NOW)) as base, httpx.AsyncClient(timeout=60) as client:
+        async with served(world(1, "zh", NOW).app) as base, httpx.AsyncClient(timeout=60) as client:
             listed = (await client.get(f"{base}/apps.json")).json()
             assert listed[0] == {"package": "sim.delivery", "name": {"zh": "外卖", "en": "Food delivery"}}
             assert [each["package"] for each in listed] == [f"sim.{app}" for app in APPS]

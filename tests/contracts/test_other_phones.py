@@ -9,21 +9,19 @@ import base64
 import contextlib
 import io
 import json
-import socket
 import stat
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from devices import listening
 from openmaas.apps.drivers.acts import Act, Back, Home, Key, Launch, Point, Press, Scroll, Swipe, Tap, Type
 from openmaas.apps.drivers.driver import Box
 from openmaas.apps.drivers.harmony import Harmony, open_harmony
@@ -226,17 +224,8 @@ def agent() -> Agent:
 @contextlib.contextmanager
 def served(agent: Agent) -> Iterator[str]:
     route = Route("/{path:path}", agent.answer, methods=["GET", "POST", "DELETE"])
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(Starlette(routes=[route]), log_level="error", lifespan="off", ws="none")
-        serving = uvicorn.Server(config)
-        thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            serving.should_exit = True
-            thread.join()
+    with listening(Starlette(routes=[route])) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,11 @@ class Answer(msgspec.Struct, frozen=True):
     amount: Decimal = Decimal(0)
     currency: str = ""
 
+    @property
+    def tokens(self) -> int:
+        """Of the prompt and of the answer."""
+        return self.prompt_tokens + self.completion_tokens
+
 
 class _Function(msgspec.Struct):
     name: str

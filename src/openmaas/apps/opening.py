@@ -21,8 +21,8 @@ from openmaas.apps.drivers.desktop import driver as desktops
 from openmaas.apps.drivers.driver import Driver
 from openmaas.apps.drivers.harmony import open_harmony
 from openmaas.apps.drivers.ios import open_ios
+from openmaas.apps.serving import served
 from openmaas.apps.simphone.phone import SimPhone
-from openmaas.apps.simphone.world.serving import served
 from openmaas.apps.simphone.world.world import World, world
 from openmaas.core.errors import DeviceLost, ExtraMissing, FieldInvalid
 
@@ -59,7 +59,7 @@ async def opened(device: str, language: str = "en", allowed: tuple[str, ...] = (
 async def simulated(shown: World, adb_port: int = ADB_PORT) -> AsyncIterator[tuple[Driver, SimPhone]]:
     """A simulated phone that shows this world, and its driver. adb's server is started where none runs."""
     await _adb_server(adb_port)
-    async with served(shown) as url, SimPhone(url, language=shown.language) as phone:
+    async with served(shown.app) as url, SimPhone(url, language=shown.language) as phone:
         await server.connect(phone.serial, adb_port)
         driver = await open_android(phone.serial, adb_port)
         try:

@@ -10,20 +10,21 @@ import sys
 import threading
 import unicodedata
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import msgspec
 
 from openmaas.apps.agent import events as e
 from openmaas.apps.agent.gate import Ruling
-from openmaas.apps.agent.reins import Cancelled, Nobody, Person, Reins
+from openmaas.apps.agent.loop import Thinker
+from openmaas.apps.agent.reins import Cancelled, Nobody, Reins
 from openmaas.apps.agent.replay import Replay, kept
 from openmaas.apps.agent.spending import Limits
 from openmaas.apps.agent.trace import Recorder, read_trace
-from openmaas.apps.agent.vault import read_secrets
+from openmaas.apps.agent.vault import Vault, read_secrets
 from openmaas.apps.agent.work import Order, work
 from openmaas.apps.client import Platform
 from openmaas.apps.opening import opened
@@ -115,22 +116,7 @@ def work_in_terminal(task: str, device: str, as_json: bool, said: dict[str, Any]
         limits=Limits(said["steps"], said["tokens"], said["seconds"], said["money"]),
     )
     vault = read_secrets(_secret(each) for each in said["secret"])
-
-    async def run() -> e.Ended:
-        with ExitStack() as stack:
-            tell = _teller(as_json, said["trace"], stack)
-            async with (
-                opened(device, order.language, said.get("allow", ())) as driver,
-                Platform(said["url"], said["key"]) as platform,
-            ):
-                reins = Reins()
-                asked = Terminal(reins, said["alone"])
-                person: Person = Nobody() if said["alone"] else asked
-                return await work(
-                    order, driver=driver, platform=platform, person=person, tell=tell, reins=reins, vault=vault
-                )
-
-    sys.exit(_code(asyncio.run(run())))
+    _work(order, device, as_json, vault, said, lambda: Platform(said["url"], said["key"]))
 
 
 def replay_in_terminal(
@@ -139,23 +125,33 @@ def replay_in_terminal(
     """Play a trace again; the person is asked what they were asked then."""
     task, actions = kept(read_trace(trace))
     vault = read_secrets(_secret(each) for each in secret)
+    _work(Order(task=task, model="", expects=expect), device, as_json, vault, {}, nullcontext, Replay(actions))
 
+
+def _work(
+    order: Order,
+    device: str,
+    as_json: bool,
+    vault: Vault,
+    said: dict[str, Any],
+    ask: Callable[[], AbstractAsyncContextManager[Platform | None]],
+    mind: Thinker | None = None,
+) -> NoReturn:
     async def run() -> e.Ended:
         with ExitStack() as stack:
-            tell = _teller(as_json, None, stack)
-            async with opened(device) as driver:
-                reins = Reins()
-                person = Terminal(reins, alone=False)
-                order = Order(task=task, model="", expects=expect)
+            tell = _teller(as_json, said.get("trace"), stack)
+            async with opened(device, order.language, said.get("allow", ())) as driver, ask() as platform:
+                reins, alone = Reins(), said.get("alone", False)
+                terminal = Terminal(reins, alone)
                 return await work(
                     order,
                     driver=driver,
-                    platform=None,
-                    person=person,
+                    platform=platform,
+                    person=Nobody() if alone else terminal,
                     tell=tell,
                     reins=reins,
                     vault=vault,
-                    mind=Replay(actions),
+                    mind=mind,
                 )
 
     sys.exit(_code(asyncio.run(run())))

@@ -94,7 +94,7 @@ class Second:
             answer = await self._platform.chat(body)
         except OpenmaasError as error:
             return Finding(Verdict.UNVERIFIED, f"the model {self._model} could not be asked: {error.message}")
-        spent.asked(answer.prompt_tokens + answer.completion_tokens, answer.amount, answer.currency)
+        spent.asked(answer)
         said = content_of(answer.message).strip()
         words = {"YES": Verdict.VERIFIED, "NO": Verdict.REFUTED}
         verdict = words.get(re.split(r"\W", said.upper().lstrip("*# "))[0], Verdict.UNVERIFIED)

@@ -66,8 +66,7 @@ class Mind:
         for reading in range(1, READINGS_MAX + 1):
             began = self._clock.mono_s()
             answer = await self._platform.chat({"model": self.model, "messages": messages, **asks})
-            tokens = answer.prompt_tokens + answer.completion_tokens
-            spent.asked(tokens, answer.amount, answer.currency)
+            spent.asked(answer)
             try:
                 said = _kept(self._grammar.read(answer.message, sight))
             except AnswerUnreadable as error:
@@ -75,7 +74,7 @@ class Mind:
                 if reading == READINGS_MAX or spent.drained:
                     raise
                 messages += [
-                    {"role": "assistant", "content": _shown(answer) or "…"},
+                    {"role": "assistant", "content": _shown(answer)},
                     {"role": "user", "content": error.message},
                 ]
                 continue
@@ -87,7 +86,7 @@ class Mind:
                     thinking=said.thinking,
                     action=told(said.action),
                     request_id=answer.request_id,
-                    tokens=tokens,
+                    tokens=answer.tokens,
                     amount=str(answer.amount),
                     took_ms=took_ms,
                 )
@@ -100,7 +99,7 @@ class Mind:
         notes = "\n\n".join(self._notes) or "(no notes)"
         body = {"model": self.model, "messages": [{"role": "user", "content": f"{instruction}\n\nNotes:\n{notes}"}]}
         answer = await self._platform.chat(body)
-        spent.asked(answer.prompt_tokens + answer.completion_tokens, answer.amount, answer.currency)
+        spent.asked(answer)
         return content_of(answer.message).strip()
 
     def noted(self, text: str) -> None:

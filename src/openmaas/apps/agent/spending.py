@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
+from openmaas.apps.client import Answer
 from openmaas.core.bounds import STEPS_MAX
 from openmaas.core.clock import Clock
 
@@ -30,11 +31,11 @@ class Spent:
         self.money = Decimal(0)
         self.currency = ""
 
-    def asked(self, tokens: int, amount: Decimal, currency: str) -> None:
+    def asked(self, answer: Answer) -> None:
         """One request to a model."""
-        self.tokens += tokens
-        self.money += amount
-        self.currency = currency or self.currency
+        self.tokens += answer.tokens
+        self.money += answer.amount
+        self.currency = answer.currency or self.currency
 
     @property
     def time_s(self) -> float:

@@ -6,10 +6,11 @@ from openmaas.apps.drivers.acts import KEY_NAMES, Act, Hover, Key, Point, Press,
 from openmaas.core.errors import CannotAct
 
 BUTTONS = ("left", "right", "middle")
+FINGER = ("left",)
 DIRECTIONS = ("up", "down", "left", "right")
 
 
-def check(act: Act, acts: frozenset[type[Act]], width: int, height: int) -> None:
+def check(act: Act, acts: frozenset[type[Act]], width: int, height: int, buttons: tuple[str, ...] = BUTTONS) -> None:
     """Raises ``CannotAct`` for an act that the device has not, or that lies off a screen of this size."""
     if type(act) not in acts:
         raise CannotAct(f"this device has no {type(act).__name__.lower()}")
@@ -18,8 +19,8 @@ def check(act: Act, acts: frozenset[type[Act]], width: int, height: int) -> None
             raise CannotAct(f"({point.x}, {point.y}) is off the screen, which has {width} × {height} pixels")
     match act:
         case Tap(button=button, count=count):
-            if button not in BUTTONS:
-                raise CannotAct(f"there is no button {button!r}, only {', '.join(BUTTONS)}")
+            if button not in buttons:
+                raise CannotAct(f"there is no button {button!r}, only {', '.join(buttons)}")
             if not 1 <= count <= 3:
                 raise CannotAct("a tap is done one to three times")
         case Scroll(direction=direction, amount=amount):

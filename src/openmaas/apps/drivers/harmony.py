@@ -20,7 +20,7 @@ import msgspec
 
 from openmaas.apps.drivers import hierarchy, picture
 from openmaas.apps.drivers.acts import Act, Back, Home, Key, Launch, Point, Press, Scroll, Swipe, Tap, Type
-from openmaas.apps.drivers.checking import check
+from openmaas.apps.drivers.checking import FINGER, check
 from openmaas.apps.drivers.driver import Element, Screen
 from openmaas.apps.drivers.scrolling import swipes
 from openmaas.core import bounds
@@ -111,11 +111,9 @@ class Harmony:
 
     async def do(self, act: Act) -> None:
         """See ``Driver``. How long a press lasts, the phone decides."""
-        check(act, self.acts, *self._size)
+        check(act, self.acts, *self._size, FINGER)
         match act:
-            case Tap(at=at, button=button, count=count):
-                if button != "left":
-                    raise CannotAct("a finger has no buttons")
+            case Tap(at=at, count=count):
                 verb = "doubleClick" if count == 2 else "click"
                 for _ in range(1 if count == 2 else count):
                     await self._input(f"{verb} {at.x} {at.y}")

@@ -20,7 +20,7 @@ import httpx
 
 from openmaas.apps.drivers import hierarchy, picture
 from openmaas.apps.drivers.acts import Act, Back, Home, Key, Launch, Point, Press, Scroll, Swipe, Tap, Type
-from openmaas.apps.drivers.checking import check
+from openmaas.apps.drivers.checking import FINGER, check
 from openmaas.apps.drivers.driver import Element, Screen
 from openmaas.apps.drivers.scrolling import swipes
 from openmaas.core import bounds
@@ -94,11 +94,9 @@ class Ios:
 
     async def do(self, act: Act) -> None:
         """See ``Driver``."""
-        check(act, self.acts, *self._size)
+        check(act, self.acts, *self._size, FINGER)
         match act:
-            case Tap(at=at, button=button, count=count):
-                if button != "left":
-                    raise CannotAct("a finger has no buttons")
+            case Tap(at=at, count=count):
                 await self._touch([(at, at, bounds.WDA_TAP_MS)] * count)
             case Press(at=at, duration_ms=duration_ms):
                 await self._touch([(at, at, duration_ms)])

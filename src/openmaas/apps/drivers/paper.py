@@ -11,7 +11,7 @@ import msgspec
 from PIL import Image, ImageDraw
 
 from openmaas.apps.drivers.acts import Act, Back, Home, Key, Launch, Point, Press, Scroll, Swipe, Tap, Type
-from openmaas.apps.drivers.checking import check
+from openmaas.apps.drivers.checking import FINGER, check
 from openmaas.apps.drivers.driver import Box, Element, Screen
 from openmaas.core.errors import CannotAct, DeviceLost
 
@@ -77,7 +77,7 @@ class Paper:
     async def do(self, act: Act) -> None:
         """See ``Driver``."""
         self._use()
-        check(act, self.acts, WIDTH, HEIGHT)
+        check(act, self.acts, WIDTH, HEIGHT, FINGER)
         match act:
             case Tap(at=at) | Press(at=at):
                 self._tapped(at)

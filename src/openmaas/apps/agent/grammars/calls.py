@@ -14,6 +14,7 @@ from openmaas.apps.agent.grammars.grammar import Setting, Spaced, element_middle
 from openmaas.apps.agent.grammars.prompts import PLAIN, RULES
 from openmaas.apps.agent.grammars.uitars import keys_named
 from openmaas.apps.agent.observing import Sight
+from openmaas.apps.agent.space import Space
 from openmaas.apps.drivers.acts import Act, Back, Home, Hover, Key, Launch, Point, Press, Scroll, Swipe, Tap, Type
 from openmaas.apps.drivers.checking import DIRECTIONS
 from openmaas.core.bounds import ELEMENTS_MAX, WAIT_S_MAX
@@ -127,7 +128,7 @@ class Choice(Spaced):
     """One JSON object, constrained by a schema to what is on the screen: an engine that enforces it cannot name an
     element that is not there. ``thinking`` is written first, so that it can help."""
 
-    def __init__(self, space: Any, thinks: bool = True) -> None:
+    def __init__(self, space: Space, thinks: bool = True) -> None:
         super().__init__(space)
         self._thinks = thinks
 

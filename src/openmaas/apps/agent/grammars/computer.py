@@ -8,6 +8,7 @@ which every engine that calls tools can be asked for.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,7 +72,7 @@ _ANTHROPIC = {
 _NOTCH_SHARE = 10
 
 
-class _Computer(Spaced):
+class _Computer(Spaced, ABC):
     """One function; an answer without a call is the end, as both vendors have it."""
 
     schema: Mapping[str, Any]
@@ -107,9 +108,9 @@ class _Computer(Spaced):
             raise AnswerUnreadable(f"there is no tool {name!r}, only 'computer'")
         return Said(self.action(said, sight), thinking or rest)
 
+    @abstractmethod
     def action(self, said: Mapping[str, Any], sight: Sight) -> Action:
         """What the tool's members mean. Raises ``AnswerUnreadable``."""
-        raise NotImplementedError
 
 
 class OpenAIComputer(_Computer):

@@ -14,7 +14,7 @@ from openmaas.apps.drivers import hierarchy, picture
 from openmaas.apps.drivers.acts import Act, Back, Home, Key, Launch, Point, Press, Scroll, Swipe, Tap, Type
 from openmaas.apps.drivers.adb import keycodes, packages, server, window
 from openmaas.apps.drivers.adb.keyboard import CLEAR, Keyboard
-from openmaas.apps.drivers.checking import check
+from openmaas.apps.drivers.checking import FINGER, check
 from openmaas.apps.drivers.driver import Element, Screen
 from openmaas.apps.drivers.scrolling import swipes
 from openmaas.core.errors import CannotAct, DeviceLost
@@ -66,11 +66,9 @@ class Android:
 
     async def do(self, act: Act) -> None:
         """See ``Driver``. Where a text goes without a focused field the phone does not say."""
-        check(act, self.acts, *self._size)
+        check(act, self.acts, *self._size, FINGER)
         match act:
-            case Tap(at=at, button=button, count=count):
-                if button != "left":
-                    raise CannotAct("a finger has no buttons")
+            case Tap(at=at, count=count):
                 await self._run(" && ".join([f"input tap {at.x} {at.y}"] * count))
             case Press(at=at, duration_ms=duration_ms):
                 await self._swipe(at, at, duration_ms)

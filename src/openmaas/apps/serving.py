@@ -1,4 +1,4 @@
-"""A world on a port of this machine, as a browser needs it."""
+"""An ASGI application on a free port of this machine, in the program that asks it: a simulated world, a policy."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from openmaas.apps.simphone.world.world import World
 from openmaas.core import bounds
 
 
@@ -22,11 +22,11 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(world: World) -> AsyncIterator[str]:
+async def served(app: ASGIApp) -> AsyncIterator[str]:
     """The address of its home page without the last slash, for as long as the block lasts."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(
-            world.app,
+            app,
             lifespan="off",
             log_config=None,
             access_log=False,
