@@ -61,17 +61,23 @@ async def connect(address: str, port: int = PORT) -> None:
     that is new is offline for a moment.
     """
     for _ in range(bounds.ADB_CONNECTS_MAX):
-        if any(each.serial == address and each.state == "offline" for each in await devices(port)):
+        if await _state(address, port) == "offline":
             await disconnect(address, port)
         said = await _told(port, f"host:connect:{address}")
         if "connected to" not in said:
             raise DeviceLost(said)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(bounds.ADB_CONNECT_S):
-                while any(each.serial == address and each.state == "offline" for each in await devices(port)):
+                while (state := await _state(address, port)) == "offline":
                     await asyncio.sleep(bounds.ADB_LOOK_S)
-            return
+            if state:
+                return  # without any it was the one that went away, and is forgotten by now
     raise DeviceLost(f"{address} stays offline")
+
+
+async def _state(serial: str, port: int) -> str:
+    """What the server says of a device; empty when it knows none of this name."""
+    return next((each.state for each in await devices(port) if each.serial == serial), "")
 
 
 async def disconnect(address: str, port: int = PORT) -> None:
